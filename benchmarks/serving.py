@@ -46,6 +46,7 @@ class Peer:
 
     def __init__(self, folder: Path, ours: FolderScorer) -> None:
         self.card, self.kind, self.columns = ours.card, ours.kind, ours.columns
+        self.tokens = 0  # which it does not count
         self._model = CrossEncoder(str(folder), device="cpu")
         self._gains = np.array(ours.contest.labels.gains["paper"]) if ours.kind.is_classes else None
 

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.slow
 
 def test_faults_and_bad_inputs_leave_what_is_right() -> None:
     few = ["--kills", "0", "--kills-at-writes", "2", "--refusals", "2", "--at-once", "2"]
+    few += ["--kills-beside", "0"]  # tests/pipeline/test_jobs.py has some
     few += ["--inputs", "250", "--families", "1", "--tables", "150", "--adapters", "2"]
-    few += ["--members", "16"]
+    few += ["--members", "16", "--requests", "0"]
     done = forked(main, few)
     assert done.codes == [0], done.stdout + done.stderr
     counts = dict(

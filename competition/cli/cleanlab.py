@@ -223,7 +223,8 @@ def _show_counts(name: str, table: "pd.DataFrame") -> None:
 def _show_matrices(card: dict[str, Any]) -> None:
     """Show the estimated counts and shares of given label x true label."""
     labels = card["labels"]
-    header = ["given", *(f"truly {label}" for label in labels)]
+    # Headings that leave room for all labels in a narrow terminal.
+    header = {"given": "given"} | {f"truly {label}": f"true {label}" for label in labels}
 
     def rows(matrix: list[list[float]], number_format: str) -> list[list[object]]:
         return [

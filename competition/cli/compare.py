@@ -38,20 +38,20 @@ def compare(
     compared = compare_runs(Workspace.open(workspace), first, second)
     header: dict[str, str | None] = {
         "task": "task",
-        "metric": "metric",
+        "metric": None,
         "verdict": "verdict",
         "queries": "queries",
         "first": first if len(first) <= _WIDEST else "first",
         "second": second if len(second) <= _WIDEST else "second",
         "difference": "difference [95 %]",
-        "over_queries": "over queries alone",
+        "over_queries": None,
         "noise": None,
         "seed_error": None,
         "seeds": None,
         "label_paths": None,
     }
     rows = [_row(each, (first, second)) for each in compared]
-    show_table(f"{first} minus {second}, out-of-fold", header, rows, left=3)
+    show_table(f"{first} minus {second}, out-of-fold, all queries", header, rows, left=3)
 
     for sentence in _explanation(compared, (first, second)):
         console.print(sentence)
@@ -62,13 +62,13 @@ def _row(each: "ComparedTask", names: tuple[str, str]) -> list[object]:
     verdict = "no verdict" if each.better is None else f"{names[each.better]} is better"
     mark = f" {APPROXIMATE_MARK}" if each.label_paths else ""
     return [
-        each.task.name,
+        OutputCell(each.task.name, text=f"{each.task.name}, {each.task.metric.label}"),
         each.task.metric.label,
         OutputCell(None if each.better is None else names[each.better], text=verdict + mark),
         result.difference.queries,
         *each.scores,
         OutputCell(result.difference, "+"),
-        OutputCell(result.over_queries, text=result.over_queries.interval("+")),
+        result.over_queries,
         result.noise,
         result.seed_error,
         [len(runs) for runs in each.runs],

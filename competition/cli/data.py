@@ -70,15 +70,22 @@ def import_(
             help="Read the column OURS from the column NAME; can be repeated, also with commas.",
         ),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoding of CSV files, such as cp1252; default: that of the definition."
+        ),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Import the rows of the workspace's competition.
 
     From CSV or parquet files, also compressed. The definition of the competition says which file
-    and which column is what; --map overrides it. Of ESCI, PATH holds the two released parquet files
+    and which column is what; --map and --encoding override it. Of ESCI, PATH holds the two released parquet files
     or the three CSV folders.
     """
-    _import(open_workspace(context, workspace), path, path.resolve().name, columns or [])
+    space = open_workspace(context, workspace)
+    _import(space, path, path.resolve().name, columns or [], encoding)
 
 
 @group.command(
@@ -138,8 +145,12 @@ def _refuse_other_contests(space: Workspace, what: str) -> None:
         )
 
 
-def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> None:
+def _import(
+    space: Workspace, path: Path, source: str, columns: list[str], encoding: str | None = None
+) -> None:
     """Import the files of a competition; `data.json` records `source` as where they come from."""
+    from dataclasses import replace
+
     from competition.data import esci, folds, store
     from competition.data.tables.columns import parse_map
     from competition.data.tables.files import list_files
@@ -147,14 +158,17 @@ def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> No
 
     contest = stated_contest(space)
     if contest.source.layout == "esci":
-        if columns:
+        if columns or encoding:
+            option = "--map" if columns else "--encoding"
             raise InputError(
-                "--map is for competitions with tables of their own; the columns of ESCI's files are known."
+                f"{option} is for competitions with tables of their own; the files of ESCI are known."
             )
         folder = esci.locate(path)
         files = [file for file in folder.rglob("*") if file.is_file()]
     else:
         called = parse_map(columns, contest)
+        if encoding:
+            contest = replace(contest, source=replace(contest.source, encoding=encoding))
         files = list_files(path, contest)
     space.check_space(sum(file.stat().st_size for file in files), "The import")
 

@@ -46,7 +46,8 @@ def init(
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
         raise InputError(
-            f"{folder} is a workspace already: remove {workspace.settings_file} to start again."
+            f"{folder} is a workspace already: name another folder, such as `comp init work`, or remove "
+            f"{workspace.settings_file} to start again."
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, but a workspace is a folder: choose another name.")

@@ -84,7 +84,8 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "metric": None,
         "out_of_fold": None,
         "public": "public" if log["public"].any() else None,
-        "above": "above" if log["public"].any() else None,
+        "above": None,
+        "above_leading": "above" if log["public"].any() else None,
         "private": "private" if log["private"].any() else None,
         "can_move": None,
         "full_depth": None,
@@ -95,7 +96,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
     show_table(space.leaderboard.name, header, [_cells(line) for line in lines], left=5)
 
     if log["public"].any():
-        console.print("above: public score minus out-of-fold score over all queries.")
+        console.print("above: public score minus the out-of-fold score of the table.")
     _print_ranking_scores(log)
     if (log["basis"] == APPROXIMATE).any():
         console.print(
@@ -107,21 +108,19 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
 
 
 def _print_ranking_scores(log: "pd.DataFrame") -> None:
-    """Compare the newest public score of each ranking with its score over the queries whose order can matter."""
+    """Compare the newest public score of each ranking with its scores over other queries than those of the table."""
     ranked = log[(log["can_move"] != "") & (log["public"] != "")]
     newest = ranked.drop_duplicates(["submission", "task"], keep="last")
 
     for line in newest.to_dict("records"):
-        sentence = (
-            f"{line['submission']}/{line['task']}: {float(line['can_move']):.4f} over queries whose "
-            "products have different labels"
-        )
+        others = {"all queries": line["out_of_fold"]}
         if line["full_depth"]:
-            sentence += f", {float(line['full_depth']):.4f} over queries with 10 or more products"
-            if line["public"]:
-                above = float(line["public"]) - float(line["full_depth"])
-                sentence += f" (public score: {above:+.4f})"
-        console.print(f"{sentence}.")
+            others["queries whose products have different labels"] = line["can_move"]
+        scores = (
+            f"{float(score):.4f} over {over} (public score: {float(line['public']) - float(score):+.4f})"
+            for over, score in others.items()
+        )
+        console.print(f"{line['submission']}/{line['task']}: {', '.join(scores)}.")
 
 
 def _cells(line: dict[str, str]) -> list[object]:
@@ -166,6 +165,7 @@ def _cells(line: dict[str, str]) -> list[object]:
         OutputCell(score and asdict(score) | {"queries": None}, text=str(score or "")),
         public,
         difference("out_of_fold"),
+        difference({DEEP: "full_depth", MOVABLE: "can_move"}.get(over, "out_of_fold")),
         number("private"),
         number("can_move"),
         number("full_depth"),

@@ -17,6 +17,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -152,9 +153,14 @@ def show_table(
     table = Table(header_style="bold", show_edge=False, pad_edge=False)
     if not title:
         table.box, table.padding = None, (0, 2, 0, 0)
-    for i, name in enumerate(headings.values()):
-        if name is not None:
-            table.add_column(name, justify="left" if i < left else "right", overflow="fold")
+    names = [(name, i < left) for i, name in enumerate(headings.values()) if name is not None]
+    for k, (name, is_text) in enumerate(names):
+        if is_text:
+            table.add_column(name, overflow="fold")
+            continue
+        # Nobody reads a number that goes on in the next line.
+        width = max(map(cell_len, (name, *(row[k].plain for row in cells))))
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for row in cells:
         table.add_row(*row)
 

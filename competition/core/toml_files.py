@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from competition.core.errors import InputError, did_you_mean
+from competition.core.errors import InputError, did_you_mean, join_names
 
 # What a value must be, in words of TOML.
 _PLAIN = {
@@ -49,7 +49,8 @@ def build_model(model: type[Model], content: dict[str, Any], source: Path | str)
         key = ".".join(str(part) for part in first["loc"])
 
         if first["type"] == "extra_forbidden":
-            hint = did_you_mean(key, model.model_fields)
+            known = sorted(model.model_fields)
+            hint = did_you_mean(key, known) or f", known are {join_names(known)}"
             raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
         if first["type"] == "missing":
             raise InputError(f"{source}: the key {key!r} is missing.") from None

@@ -76,6 +76,10 @@ class Workspace:
         """Return the folder of the model of a fold, or of that of all training rows."""
         return self.models / run / (ALL_ROWS if fold == ALL_ROWS else f"fold-{fold}")
 
+    def fitted(self, run: str) -> Path:
+        """Return the folder of what an ensemble learned for a task."""
+        return self.models / run / "fitted"
+
     def checkpoints(self, name: str, part: str) -> Path:
         """Return the checkpoints of the unfinished training of a fold, or of the `encoder` that a recipe pre-trains."""
         return self.unfinished / name / part

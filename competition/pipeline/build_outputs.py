@@ -31,6 +31,7 @@ from competition.scoring.predictions import RunPlan
 if TYPE_CHECKING:
     from competition.models.ensemble.crossfit import CrossFitted
     from competition.models.ensemble.members import Member
+    from competition.models.ensemble.results import Combination
     from competition.pipeline.plan import Plan
 
 # The columns of the log of submissions: group and value of an estimate. Most queries of task 1 have
@@ -95,7 +96,9 @@ def save_reviews(tables: Tables, name: str, runs: Iterable[RunPlan], file: Path)
 
 
 def build_ensemble(tables: Tables, plan: EnsemblePlan) -> None:
-    """Write the run of an ensemble for one task."""
+    """Write the run of an ensemble for one task, and what it learned."""
+    from competition.models.ensemble.saved import save_fitted
+
     workspace = tables.workspace
     run = plan.run
     fitted = fit_ensemble(tables, plan, read_members(tables, plan), tables.examples)
@@ -104,6 +107,9 @@ def build_ensemble(tables: Tables, plan: EnsemblePlan) -> None:
         oof_path = workspace.oof_fold(run.name, k)
         predictions.write_outputs(test_path, fitted.test[k], run.kind, test)
         predictions.write_outputs(oof_path, fitted.held_out[k], run.kind, held_out)
+
+    learned_folds = [result.fitted for result in fitted.results]
+    save_fitted(workspace.fitted(run.name), learned_folds, run.fingerprint)
 
     shares = []
     for k, learned in enumerate(fitted.results):
@@ -163,6 +169,23 @@ def fit_ensemble(
         text,
         tuple(contest.tasks),
     )
+
+
+def fitted_folds(tables: Tables, plan: EnsemblePlan) -> list[Combination]:
+    """Return what the folds of an ensemble learned; where it is not kept, it is fitted again, and kept.
+
+    It depends on no row that it answers, and on nothing that the fingerprint of the run leaves out.
+    """
+    from competition.models.ensemble.saved import load_fitted, save_fitted
+
+    run = plan.run
+    folder = tables.workspace.fitted(run.name)
+    fitted = load_fitted(folder, tables.contest.tasks[plan.task], run.fingerprint)
+    if fitted is None:
+        results = fit_ensemble(tables, plan, read_members(tables, plan), tables.examples).results
+        fitted = [result.fitted for result in results]
+        save_fitted(folder, fitted, run.fingerprint)
+    return fitted
 
 
 # --- submissions and scores ---

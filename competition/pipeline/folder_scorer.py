@@ -65,6 +65,11 @@ class FolderScorer(Scorer):
         check_installed()
         self._runner = GraphRunner(_graph_of(folder, form), load_tokenizer(folder))
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens the model has read so far; pairs that are equal are read once."""
+        return self._runner.tokens
+
     def score(
         self,
         queries: str | Sequence[str],

@@ -1,37 +1,28 @@
 """Independent steps side by side on this machine: `execute_jobs` schedules, processes build.
 
-The processes are those of `worker`. This one builds nothing, so that it can listen: it hands out
+The processes are those of `crew`. This one builds nothing, so that it can listen: it hands out
 steps, draws their progress and, when it is asked to end or a step fails, sees that all end cleanly.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from rich.progress import TaskID
 
-from competition.core.commands import named_workspace
 from competition.core.console import Bars, bars, console, warn
 from competition.core.errors import CompError, pluralize
 from competition.core.workspace import DATA_LOCK, Workspace
+from competition.pipeline.crew import THREADS, Crew, Worker, ended_by, open_crew
 from competition.pipeline.execute import Step, in_order, unmet_sentence
 from competition.pipeline.schedule import Machine, Schedule
 from competition.pipeline.time_left import TimeLeft
-from competition.pipeline.worker import Built, Failed, Settings, serve
-
-# A fresh interpreter: a fork would copy the locks of threads, and a GPU cannot be used in both.
-CONTEXT: multiprocessing.context.BaseContext = multiprocessing.get_context("spawn")
-THREADS = "OMP_NUM_THREADS"  # read by torch, LightGBM and BLAS when they are imported
-GPUS = "CUDA_VISIBLE_DEVICES"
+from competition.pipeline.worker import Built, Failed
 
 
 def find_machine(jobs: int, steps: Iterable[Step]) -> Machine:
@@ -94,122 +85,9 @@ def execute_jobs(
         )
         with bars() as board:
             run = _Run(missing, machine, memory, board)
-            with _crew(workspace, machine, board) as crew:
+            with open_crew(workspace, machine, board is not None) as crew:
                 run.finish_all(crew)
     return run.built
-
-
-class _Worker:
-    """A process that builds steps, and the step that it builds now."""
-
-    def __init__(self, settings: Settings, gpu: str | None, threads: int) -> None:
-        self.connection, theirs = CONTEXT.Pipe()
-        self.gpu = gpu
-        self.step: Step | None = None
-        self.began = 0.0
-        self.lines: dict[TaskID, TaskID] = {}  # of progress: its number -> that on the board
-        self.own_line: TaskID | None = None
-        process = CONTEXT.Process(target=serve, args=(theirs, settings))  # type: ignore[attr-defined]
-        self.process: BaseProcess = process
-
-        environment = {THREADS: str(threads)} | ({} if gpu is None else {GPUS: gpu})
-        # Ctrl-C is this process's to hear, also while the other one still imports.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with _environment(environment):
-                self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment within, for processes that are started."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@dataclass
-class _Crew:
-    """The processes that build, started as they are needed."""
-
-    settings: Settings
-    machine: Machine
-    workers: list[_Worker] = field(default_factory=list)
-
-    def worker_for(self, on_gpu: bool) -> _Worker | None:
-        """Return a process that is idle, with a GPU that is free where one is needed; None if there is none."""
-        taken = {each.gpu for each in self.workers if each.step is not None and each.step.shared}
-        idle = [each for each in self.workers if each.step is None]
-        # A process sees one GPU for as long as it lives, so what needs none leaves free ones alone.
-        idle.sort(key=lambda each: (each.gpu in taken) == on_gpu)
-        if idle and not (on_gpu and idle[0].gpu in taken):
-            return idle[0]
-
-        number = len(self.workers)
-        gpu = self._gpu(number)
-        if number == self.machine.jobs or (on_gpu and gpu in taken):
-            return None
-        self.workers.append(_Worker(self.settings, gpu, self.machine.threads))
-        return self.workers[-1]
-
-    def _gpu(self, number: int) -> str | None:
-        if not self.machine.gpus:
-            return None
-        known = os.environ.get(GPUS, "")
-        names = known.split(",") if known else [str(k) for k in range(self.machine.gpus)]
-        return names[number % len(names)]
-
-    def messages(self) -> Iterator[tuple[_Worker, tuple[object, ...]]]:
-        """Wait for processes to say something, and yield it; an empty tuple when one has ended."""
-        by_connection = {each.connection: each for each in self.workers}
-        for connection in wait(list(by_connection)):
-            assert isinstance(connection, Connection)
-            worker = by_connection[connection]
-            try:
-                message = connection.recv()
-            except (EOFError, OSError):
-                self.workers.remove(worker)
-                worker.process.join()
-                message = ()
-            yield worker, message
-
-    def stop(self) -> None:
-        """End all processes: idle ones at once, others where nothing is half done, and read what they still say."""
-        for worker in self.workers:
-            if worker.step is None:
-                worker.connection.close()
-                worker.process.join()
-            else:
-                worker.process.terminate()
-        self.workers = [each for each in self.workers if each.step is not None]
-        while self.workers:
-            # A full pipe would keep a process from ending.
-            for worker, message in self.messages():
-                if message and message[0] == "end":
-                    worker.step = None
-                    worker.connection.close()
-                    worker.process.join()
-                    self.workers.remove(worker)
-
-
-@contextmanager
-def _crew(workspace: Workspace, machine: Machine, board: Bars | None) -> Iterator[_Crew]:
-    settings = Settings(workspace.root, named_workspace(), console.quiet, board is not None)
-    crew = _Crew(settings, machine)
-    try:
-        yield crew
-    finally:
-        crew.stop()
 
 
 class _Run:
@@ -227,7 +105,7 @@ class _Run:
         self._board = board
         self._failure: Exception | None = None
 
-    def finish_all(self, crew: _Crew) -> None:
+    def finish_all(self, crew: Crew) -> None:
         """Build everything.
 
         Raises:
@@ -243,7 +121,7 @@ class _Run:
         if self._failure is not None:
             raise self._failure
 
-    def _hand_out(self, crew: _Crew) -> None:
+    def _hand_out(self, crew: Crew) -> None:
         """Begin every step that can begin."""
         while self._failure is None:
             for step in self._schedule.startable():
@@ -259,7 +137,7 @@ class _Run:
             else:
                 return
 
-    def _begin(self, worker: _Worker, step: Step, running: int) -> None:
+    def _begin(self, worker: Worker, step: Step, running: int) -> None:
         self._schedule.begin(step)
         note = " (out of date)" if step.state == "stale" else ""
         console.print(f"{self._left.place(step.name, running)} {step.name}{note}", style="bold")
@@ -271,7 +149,7 @@ class _Run:
         with suppress(OSError):
             worker.connection.send((step.name, step.fingerprint))
 
-    def _hear(self, worker: _Worker, message: tuple[object, ...]) -> None:
+    def _hear(self, worker: Worker, message: tuple[object, ...]) -> None:
         """Do what a process asks for."""
         match message:
             case ("stdout", line):
@@ -281,14 +159,14 @@ class _Run:
             case ("end", Built() as built):
                 self._end(worker, built)
             case ("end", Failed(error)):
-                self._fail(worker, error or _ended_by(worker, signal.SIGTERM))
+                self._fail(worker, error or ended_by(worker, signal.SIGTERM))
             case ():
                 if worker.step is not None:
-                    self._fail(worker, _ended_by(worker, -(worker.process.exitcode or 0)))
+                    self._fail(worker, ended_by(worker, -(worker.process.exitcode or 0)))
             case _:
                 self._draw(worker, *message)
 
-    def _end(self, worker: _Worker, built: Built) -> None:
+    def _end(self, worker: Worker, built: Built) -> None:
         step = worker.step
         assert step is not None
         self._clear(worker)
@@ -302,7 +180,7 @@ class _Run:
         summary = built.summary or f"{step.name}: built"
         console.print(f"{summary}; {self._left.sentence(self._jobs)}")
 
-    def _fail(self, worker: _Worker, error: Exception) -> None:
+    def _fail(self, worker: Worker, error: Exception) -> None:
         step = worker.step
         assert step is not None
         self._clear(worker)
@@ -316,7 +194,7 @@ class _Run:
 
     # --- the board ---
 
-    def _draw(self, worker: _Worker, *message: object) -> None:
+    def _draw(self, worker: Worker, *message: object) -> None:
         """Change a line of progress of a process."""
         if self._board is None:
             return
@@ -331,7 +209,7 @@ class _Run:
             case ("remove", int(number)):
                 self._board.remove_task(worker.lines.pop(TaskID(number)))
 
-    def _clear(self, worker: _Worker) -> None:
+    def _clear(self, worker: Worker) -> None:
         """Take the lines of a step from the board; its process is idle, or has ended."""
         worker.step = None
         if self._board is None:
@@ -341,13 +219,3 @@ class _Run:
                 self._board.remove_task(line)
         worker.own_line = None
         worker.lines.clear()
-
-
-def _ended_by(worker: _Worker, number: int) -> CompError:
-    """Return the error of a step whose process has ended by a signal; 0 where it ended by itself."""
-    assert worker.step is not None
-    how = f"was ended by {signal.Signals(number).name}" if number > 0 else "ended"
-    full = ", as a system does whose memory is full: use fewer --jobs then" if number == 9 else ""
-    return CompError(
-        f"The process that builds {worker.step.name} {how}{full}; the same command goes on from what is done."
-    )

@@ -225,7 +225,8 @@ def _match_columns(
             refuse_misspelled(alias, present, source)
         if name in ("query", contest.fields[0]):
             raise InputError(
-                f"{source} lacks the column {_accepted(contest, name)[0]!r}: it has {join_names(present)}."
+                f"{source} lacks the column {_accepted(contest, name)[0]!r}: it has {join_names(present)}; "
+                f"say which it is with `--map {_accepted(contest, name)[0]}=COLUMN`."
             )
     return column_of
 

@@ -4,7 +4,6 @@ New rows are treated as test rows are: rows of the test split that are brought a
 predictions that the run has for them.
 """
 
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +17,7 @@ from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_manifest
 from competition.core.parquet import mean_by_id, read_fingerprint
 from competition.core.workspace import ALL_ROWS
-from competition.pipeline.build_outputs import read_members
+from competition.pipeline.build_outputs import fitted_folds
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.new_rows import NewRows
 from competition.pipeline.plan import Plan
@@ -73,8 +72,6 @@ class PreparedRows:
 
 class RunModels:
     """The models of a recipe: that of all training rows where it was asked for, else those of its folds, averaged."""
-
-    lowest_id = 0
 
     def __init__(self, plan: Plan, recipe: MemberRecipe, of_folds: bool = False) -> None:
         """Find the models; with `of_folds`, a model of all training rows is passed over.
@@ -134,15 +131,11 @@ def trained_models(
     return models
 
 
-class RefittedEnsemble:
-    """An ensemble for one task.
-
-    It is fitted on its members' out-of-fold outputs as it was for the test rows, and nothing of it
-    depends on the rows that it then answers; so it need not be kept.
-    """
+class EnsembleModels:
+    """An ensemble for one task: its members' models, and what it learned from their out-of-fold outputs."""
 
     def __init__(self, plan: Plan, tables: Tables, run: str) -> None:
-        """Read the members.
+        """Find the models, and what was learned; where that is missing or out of date, it is fitted again.
 
         Raises:
             CompError: a member lacks models or predictions.
@@ -162,7 +155,7 @@ class RefittedEnsemble:
             member.name: RunModels(plan, plan.recipes.member(member.name), of_folds=True)
             for member in self._plan.members
         }
-        self._members = read_members(tables, self._plan)
+        self._fitted = fitted_folds(tables, self._plan)
 
     def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which examples one of the members was trained on, before an audit left any out."""
@@ -171,37 +164,31 @@ class RefittedEnsemble:
 
     def outputs(self, new: PreparedRows) -> pd.DataFrame:
         """Return example_id and what answers the task, sorted by example_id."""
-        from competition.models.ensemble.crossfit import cross_fit
+        from competition.models.ensemble.members import Member
+        from competition.models.ensemble.results import Answered
 
-        tables = self._tables
-        recipe = self._plan.recipe
-
-        # The new rows take the place of the test rows, behind the index of the rows that are known.
-        known = tables.examples[tables.examples["split"] == "train"]
-        first = len(tables.examples)
-        unseen = new.rows.examples.set_axis(range(first, first + len(new.rows.examples)))
-        fold = tables.fold_of_rows(self._plan.run.scheme).loc[known.index]
-
-        members = [replace(m, test=self._models[m.name].outputs(new)) for m in self._members]
-        text = None
-        if recipe.stacks and recipe.text:
-            text = pd.concat([tables.text_features.loc[known["example_id"]], new.text])
-
-        rows = pd.concat([known, unseen])
-        tasks = tables.contest.tasks
-        fitted = cross_fit(
-            tasks[self._plan.task],
-            self._plan.run.kind,
+        plan = self._plan
+        members = [
+            Member(
+                member.name,
+                member.kind,
+                seen={},
+                test=self._models[member.name].outputs(new),
+                lexical=member.name in plan.lexical,
+            )
+            for member in sorted(plan.members, key=lambda member: member.name)
+        ]
+        rows = Answered(
+            self._tables.contest.tasks[plan.task],
+            plan.run.kind,
+            plan.recipe,
             members,
-            rows,
-            fold,
-            recipe,
-            text,
-            tuple(tasks),
+            new.rows.examples.sort_values("example_id", ignore_index=True),
+            new.text if plan.recipe.stacks and plan.recipe.text else None,
         )
-        return mean_by_id(fitted.test)
-
-    @property
-    def lowest_id(self) -> int:
-        """The lowest example_id that rows of the workspace have, or 0: new rows are numbered below it."""
-        return min(0, int(self._tables.examples["example_id"].min()))
+        frames = []
+        for fold in self._fitted:
+            frame = pd.DataFrame(fold.answer(rows), columns=list(plan.run.kind.outputs))
+            frame.insert(0, "example_id", rows.examples["example_id"].to_numpy())
+            frames.append(frame)
+        return mean_by_id(frames)

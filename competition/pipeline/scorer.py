@@ -12,7 +12,7 @@ from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from competition.models.exported.folder import CERTIFICATE, is_exported
 from competition.pipeline.new_rows import NewRows, Table, from_python
-from competition.pipeline.predict_new import PreparedRows, RefittedEnsemble, RunModels
+from competition.pipeline.predict_new import EnsembleModels, PreparedRows, RunModels
 from competition.pipeline.steps import Pipeline
 from competition.scoring.answers import answers, class_names
 from competition.scoring.contest import Contest, Kind
@@ -28,8 +28,7 @@ class Scorer:
     `product_brand`, `product_color`, `product_bullet_point`, `product_description`,
     `product_locale`), and `locale` that of rows which name none. Rows with the same query are read
     as its candidates where the run looks at candidates. Every method raises InputError for an empty
-    query, an unknown locale, a missing column, or no row. An ensemble is fitted again at every call,
-    so bring it many rows at a time.
+    query, an unknown locale, a missing column, or no row.
 
     Attributes:
         contest: what the run takes part in.
@@ -52,9 +51,9 @@ class Scorer:
 
         # Only the run of an ensemble is called by its task.
         stem, task = self.contest.split_run(run)
-        self._models: RefittedEnsemble | RunModels
+        self._models: EnsembleModels | RunModels
         if task:
-            self._models = RefittedEnsemble(plan, pipeline.tables, run)
+            self._models = EnsembleModels(plan, pipeline.tables, run)
         else:
             self._models = RunModels(plan, plan.recipes.member(stem))
 
@@ -126,9 +125,7 @@ class Scorer:
         called: Mapping[str, str] | None = None,
     ) -> NewRows:
         """Check rows and name what is distinct in them, see `NewRows.make`."""
-        # Ids below those of the workspace: an ensemble is fitted on both together.
-        first_id = self._models.lowest_id - len(table)
-        return NewRows.make(table, source, self.contest, locale, first_id, called)
+        return NewRows.make(table, source, self.contest, locale, 0, called)
 
     def trained_on(self, rows: NewRows) -> int:
         """Count the rows that are pairs which the run was trained on: locale, query and title agree."""

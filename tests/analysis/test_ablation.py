@@ -154,7 +154,8 @@ def test_each_row_of_tuning_has_one_more_key() -> None:
         for before, after in itertools.pairwise(made)
     ]
     assert changed == [
-        {"pooling"}, {"head_learning_rate"}, {"prior_bias"}, {"warmup_steps"}, {"layer_decay"}, {"max_length"}
+        {"pooling"}, {"head_learning_rate"}, {"prior_bias"}, {"warmup_steps"}, {"layer_decay"}, {"max_length"},
+        {"schedule"}, {"freeze_embeddings"}, {"freeze_layers"},
     ]  # fmt: skip
 
 

@@ -73,6 +73,8 @@ EXAMPLES = [
 def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished workspace that examples may change."""
     folder = Path(shutil.copytree(finished.root, tmp_path_factory.mktemp("examples") / "done"))
+    for part in ("machine-1", "machine-2"):  # of `comp merge`
+        shutil.copytree(finished.root, folder / part)
     new = pd.DataFrame(
         {"query": ["red shoe", "usb cable"], "product_title": ["Red running shoe", "Lamp"]}
     )

@@ -1,5 +1,6 @@
 """New rows, from a file (`comp predict`) or from Python: told what the run tells test rows of its own."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 import competition
 from competition.core.errors import InputError
+from competition.core.json_files import read_manifest
 from competition.core.workspace import Workspace
+from competition.pipeline import build_outputs
 from competition.pipeline.scorer import Scorer
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, refused
@@ -67,6 +70,27 @@ def test_test_rows_are_told_what_the_run_tells_them(
         assert scored["score"].to_numpy(np.float64) == pytest.approx(
             test.iloc[:, 0].to_numpy(np.float64), abs=1e-6
         )
+
+
+def test_an_ensemble_answers_without_being_fitted_again(
+    finished: Workspace, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept says what a fit says, to the last bit; where it is lost, it is fitted and kept once more."""
+    kept = finished.fitted("blend-task1")
+    products = rows[["product_title", "product_locale"]].head(40)
+    queries = rows["query"].head(40).tolist()
+
+    def score() -> list[float]:
+        return competition.load("blend-task1", finished.root).score(queries, products).tolist()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_outputs, "read_members", None)  # nothing is there to fit to
+        answered = score()
+    before = read_manifest(kept)
+    shutil.rmtree(kept)
+    assert score() == answered
+    assert before is not None
+    assert read_manifest(kept) == before
 
 
 def test_a_thousand_rows_with_gaps_and_other_alphabets_are_answered_in_order(

@@ -262,7 +262,7 @@ def test_the_command_shows_the_matrices_and_what_is_not_audited(trained: Pipelin
     result = comp("cleanlab", "--from", "lexical", "--calibrated", "--per-label", "-w", root)
     assert result.exit_code == 0, result.output
     for told in (
-        "Confident joint", "Noise matrix", "truly complement", "Approximate",
+        "Confident joint", "Noise matrix", "true complement", "Approximate",
         "Temperatures of lexical", "competition.toml has noise_per_label = False", "noise_calibrated = False",
     ):  # fmt: skip
         assert told in " ".join(result.output.split())

@@ -11,7 +11,8 @@ from rich.progress import Progress as Bar
 
 from competition.core.console import drawn_by, progress
 from competition.core.errors import CompError
-from competition.pipeline import jobs
+from competition.pipeline import crew, jobs
+from competition.pipeline.crew import Worker
 from competition.pipeline.execute import Step
 from competition.pipeline.schedule import Machine
 from competition.pipeline.steps import Pipeline
@@ -20,21 +21,21 @@ from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
 from tests.processes import _SERVER
 from tests.soak.faults import small_workspace
 
-Begin = Callable[[object, jobs._Worker, Step, int], None]
+Begin = Callable[[object, Worker, Step, int], None]
 
 
 @pytest.fixture(autouse=True)
 def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are forked from a process that has imported the libraries."""
-    monkeypatch.setattr(jobs, "CONTEXT", _SERVER)
+    monkeypatch.setattr(crew, "CONTEXT", _SERVER)
 
 
-def at(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[jobs._Worker], None]) -> None:
+def at(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Worker], None]) -> None:
     """Do something once, when the step `name` has just begun."""
     begin: Begin = jobs._Run._begin
     waiting = [name]
 
-    def watched(run: jobs._Run, worker: jobs._Worker, step: Step, running: int) -> None:
+    def watched(run: jobs._Run, worker: Worker, step: Step, running: int) -> None:
         begin(run, worker, step, running)
         if step.name in waiting:
             waiting.remove(step.name)
@@ -101,7 +102,7 @@ def test_changed_settings_are_noticed(tmp_path: Path) -> None:
     steps = Pipeline(space).steps()
     space.settings_file.write_text(LEXICAL_ALONE.replace("= 15", "= 16"), encoding="utf-8")
     machine = Machine(jobs=2, gpus=0, memory=0, threads=1)
-    with pytest.raises(CompError, match="train lexical fold 0 is another step now: run the same"):
+    with pytest.raises(CompError, match=r"train lexical fold \d is another step now: run the same"):
         jobs.execute_jobs(space, steps, machine, {})
     assert space.folds("five").is_file()
     assert not space.oof_fold("lexical", 0).exists()
@@ -124,25 +125,25 @@ def test_a_process_keeps_its_gpu_and_work_without_one_leaves_free_gpus_alone(
         def __init__(self, settings: object, gpu: str | None, threads: int) -> None:
             self.gpu, self.step = gpu, None
 
-    monkeypatch.setattr(jobs, "_Worker", Made)
+    monkeypatch.setattr(crew, "Worker", Made)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    crew = jobs._Crew(None, Machine(jobs=3, gpus=2, memory=0, threads=1))
+    some = crew.Crew(None, Machine(jobs=3, gpus=2, memory=0, threads=1))
     train = Step("train", "", (), lambda: None, lambda: None, shared=True)
     folds = Step("folds", "", (), lambda: None, lambda: None)
 
-    first = crew.worker_for(on_gpu=True)
+    first = some.worker_for(on_gpu=True)
     first.step = train
-    second = crew.worker_for(on_gpu=True)
+    second = some.worker_for(on_gpu=True)
     assert [first.gpu, second.gpu] == ["4", "6"]
     second.step = train
-    third = crew.worker_for(on_gpu=False)
+    third = some.worker_for(on_gpu=False)
     assert third.gpu == "4"
     second.step = None
     # Two are idle: one sees the GPU that trains, the other a free one.
-    assert crew.worker_for(on_gpu=False) is third
-    assert crew.worker_for(on_gpu=True) is second
+    assert some.worker_for(on_gpu=False) is third
+    assert some.worker_for(on_gpu=True) is second
     second.step = folds
-    assert crew.worker_for(on_gpu=True) is None
+    assert some.worker_for(on_gpu=True) is None
 
 
 def test_the_board_shows_what_a_process_draws() -> None:
@@ -155,12 +156,12 @@ def test_the_board_shows_what_a_process_draws() -> None:
         work.reach(6)
     assert [kind for kind, *_ in sent] == ["add", "advance", "update", "remove"]
 
-    class Worker:
+    class Drawn:
         def __init__(self) -> None:
             self.lines: dict[int, int] = {}
 
     bar = Bar()
-    run, worker = jobs._Run([], Machine(2, 0, 0, 1), {}, bar), Worker()
+    run, worker = jobs._Run([], Machine(2, 0, 0, 1), {}, bar), Drawn()
     for message in sent[:3]:
         run._hear(worker, message)
     (task,) = bar.tasks

@@ -73,7 +73,8 @@ def test_rows_that_cannot_be_answered_are_refused_by_name() -> None:
     assert refused(ROWS.head(0)) == "FILE has no rows."
     assert (
         refused(ROWS.drop(columns="query"))
-        == "FILE lacks the column 'query': it has product_title, product_locale."
+        == "FILE lacks the column 'query': it has product_title, product_locale; say which it is with "
+        "`--map query=COLUMN`."
     )
     assert "lacks the column 'product_title'" in refused(ROWS.drop(columns="product_title"))
     spelled = "FILE: the column 'Query' is to be written 'query'."

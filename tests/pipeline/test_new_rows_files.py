@@ -33,6 +33,16 @@ def test_a_csv_file_is_read_in_its_encoding(encoding: str, tmp_path: Path) -> No
     assert len(table) == 3
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_what_a_spreadsheet_puts_between_cells_is_seen(separator: str, tmp_path: Path) -> None:
+    text = 'query,"product_title"\nusb cable,"a, b; c"\n'.replace(",", separator, 2)
+    path = tmp_path / "rows.csv"
+    path.write_text(text, encoding="utf-8")
+    table = read_file(path).to_pandas()
+    assert list(table) == ["query", "product_title"]
+    assert table.to_numpy().tolist() == [["usb cable", "a, b; c"]]
+
+
 def test_a_file_that_cannot_be_read_is_refused_with_the_remedy(tmp_path: Path) -> None:
     def sentence(name: str, content: bytes, encoding: str = "utf-8") -> str:
         (tmp_path / name).write_bytes(content)

@@ -55,6 +55,31 @@ def test_another_answer_leaves_the_first(space: Workspace) -> None:
     assert told[0]["out_of_fold"] == {"value": 0.85, "low": 0.84, "high": 0.86, "queries": None}
 
 
+def test_public_scores_are_compared_with_the_score_that_is_shown(space: Workspace) -> None:
+    # The newest line of the log, as of a ranking of 10+ products.
+    log = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
+    log.assign(can_move="0.84", full_depth="0.83").to_csv(space.leaderboard, index=False)
+    where = (
+        "leaderboard",
+        "add",
+        "main",
+        "--task",
+        "task1",
+        "--public",
+        "0.8731",
+        "-w",
+        space.root,
+    )
+    output = " ".join(comp(*where).output.split())
+    assert "0.8300 (10+ products)" in output
+    assert "+0.0431" in output  # 0.8731 - 0.83
+    assert "main/task1: 0.8500 over all queries (public score: +0.0231)" in output  # 0.8731 - 0.85
+
+    told = json.loads(comp("leaderboard", "-w", space.root, "--json").stdout)["tables"][0]["rows"]
+    assert told[3]["above_leading"] == pytest.approx(0.8731 - 0.83)
+    assert told[3]["above"] == pytest.approx(0.8731 - 0.85)
+
+
 def test_what_is_usual_fits_into_100_columns(space: Workspace) -> None:
     where = ("leaderboard", "add", "main", "--task", "task1", "-w", space.root)
     lines = comp(*where, "--public", "0.8731", "--private", "0.8729").output.splitlines()

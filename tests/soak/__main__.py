@@ -15,11 +15,14 @@ from tests.soak.faults import (
     Undisturbed,
     killed_at_times,
     killed_at_writes,
+    killed_with_workers,
+    killed_workers,
     refused_writes,
     suffer,
 )
 from tests.soak.hostile import SECONDS, bad_inputs
 from tests.soak.members import damaged_members
+from tests.soak.requests import hostile_requests
 from tests.soak.tables import made_up_tables
 from tests.zoo import FAMILIES, METHODS, Zoo
 
@@ -49,6 +52,8 @@ def disturb(folder: Path, options: argparse.Namespace) -> int:
         killed_at_times: options.kills,
         killed_at_writes: options.kills_at_writes,
         refused_writes: options.refusals,
+        killed_workers: options.kills_beside,
+        killed_with_workers: options.kills_beside,
     }
     if not any(kinds.values()):
         return 0
@@ -80,6 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs, at random times")
     parser.add_argument("--kills-at-writes", type=int, default=0, help="SIGKILLs, at random writes")
+    parser.add_argument(
+        "--kills-beside",
+        type=int,
+        default=20,
+        help="SIGKILLs of a worker of two jobs, and as many of the command itself",
+    )
     parser.add_argument("--refusals", type=int, default=100, help="writes that fail")
     parser.add_argument(
         "--at-once", type=int, default=1, help="faults that a run meets before it is left alone"
@@ -96,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--members", type=int, default=1_000, help="damaged files of outputs of another tool"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=1_000, help="hostile requests to a server, sent twice"
     )
     parser.add_argument("--seed", type=int, default=2022)
     options = parser.parse_args(arguments)
@@ -116,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.members:
         counted, failures = damaged_members(folder, options.members, options.seed)
         wrong += show("members", counted, failures, "each refused by its row")
+    if options.requests:
+        wrong += hostile_requests(folder / "requests", options.requests, options.seed)
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
     shutil.rmtree(folder)

@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from competition.cli import app
 from competition.core.console import Progress
 from competition.core.workspace import Workspace
@@ -154,15 +156,34 @@ class Disk:
             self._answer(path)
 
 
+def kill(process: int) -> None:
+    """End a process by SIGKILL."""
+    os.kill(process, signal.SIGKILL)
+
+
+def kill_a_worker(command: int) -> None:
+    """End one of the processes that build steps for a command, if there is one."""
+    children = psutil.Process(command).children()
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    for worker in workers[:1]:
+        worker.kill()
+
+
 def run(
-    root: Path, begin: Callable[[], None] | None = None, killed_after: float | None = None
+    root: Path,
+    begin: Callable[[], None] | None = None,
+    killed_after: float | None = None,
+    strike: Callable[[int], None] = kill,
+    options: tuple[str, ...] = (),
 ) -> tuple[int, str]:
     """`comp run` in a child process, which has imported everything already.
 
     Args:
         root: of the workspace.
         begin: called in the child first.
-        killed_after: seconds, then SIGKILL.
+        killed_after: seconds, then `strike` is called with its process id.
+        strike: ends it, or a part of it; then it has PATIENCE to end by itself.
+        options: of the command.
 
     Returns:
         The exit code, negative for a signal, and what the command said.
@@ -173,13 +194,16 @@ def run(
     log = root.with_name(f"{root.name}.log")
     child = os.fork()
     if not child:
-        _become_comp(root, log, begin)
+        _become_comp(root, log, begin, options)
     in_time = _ends(child, PATIENCE if killed_after is None else killed_after)
+    if not in_time and killed_after is not None:
+        strike(child)
+        in_time = _ends(child, PATIENCE)
     if not in_time:
-        os.kill(child, signal.SIGKILL)
+        kill(child)
     _, status = os.waitpid(child, 0)
     said = log.read_text(encoding="utf-8") if log.exists() else ""
-    assert in_time or killed_after is not None, f"not done after {PATIENCE} s: {said}"
+    assert in_time, f"not done after {PATIENCE} s: {said}"
     return os.waitstatus_to_exitcode(status), said
 
 
@@ -192,7 +216,9 @@ def _ends(child: int, seconds: float) -> bool:
         os.close(handle)
 
 
-def _become_comp(root: Path, log: Path, begin: Callable[[], None] | None) -> None:
+def _become_comp(
+    root: Path, log: Path, begin: Callable[[], None] | None, options: tuple[str, ...]
+) -> None:
     code: Any = 70
     try:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -200,7 +226,7 @@ def _become_comp(root: Path, log: Path, begin: Callable[[], None] | None) -> Non
         os.dup2(handle, 2)
         if begin is not None:
             begin()
-        app(["run", "-w", str(root)])
+        app(["run", *options, "-w", str(root)])
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
@@ -257,6 +283,35 @@ def killed_at_writes(whole: Undisturbed, draw: random.Random, share: float) -> F
         return code != 0
 
     return Fault(f"SIGKILL at write {number}", strike)
+
+
+def killed_workers(whole: Undisturbed, draw: random.Random, share: float) -> Fault:
+    """SIGKILL of a process that builds a step of `comp run --jobs 2`, at a random time."""
+    return _killed_beside(whole, draw, share, kill_a_worker, {0, 1})
+
+
+def killed_with_workers(whole: Undisturbed, draw: random.Random, share: float) -> Fault:
+    """SIGKILL of `comp run --jobs 2` itself, at a random time: its processes end by themselves."""
+    return _killed_beside(whole, draw, share, kill, {0, -signal.SIGKILL})
+
+
+def _killed_beside(
+    whole: Undisturbed,
+    draw: random.Random,
+    share: float,
+    victim: Callable[[int], None],
+    codes: set[int],
+) -> Fault:
+    # The processes first import what the others have imported before they part.
+    seconds = draw.uniform(0, 3 * share * whole.seconds)
+
+    def strike(root: Path) -> bool:
+        code, said = run(root, None, seconds, victim, ("--jobs", "2"))
+        assert code in codes, said
+        assert (code == 1) == ("was ended by SIGKILL" in said), said
+        return code != 0
+
+    return Fault(f"{victim.__name__} after {seconds:.3f} s", strike)
 
 
 def refused_writes(whole: Undisturbed, draw: random.Random, share: float) -> Fault:

@@ -100,10 +100,10 @@ def _read_part(path: Path, contest: Contest) -> pa.Table:
                 name,
                 blank_lines=True,
                 encoding=source.encoding,
-                remedy=f'write encoding = "latin-1", or another, into [files] of {contest.name}.toml',
+                remedy="say what it is, such as --encoding cp1252 or --encoding utf-16",
                 separator=separator,
             )
         except LookupError:
             raise InputError(
-                f"There is no encoding {source.encoding!r}: correct it in [files] of {contest.name}.toml."
+                f"There is no encoding {source.encoding!r}: cp1252 and utf-16 are common ones."
             ) from None

@@ -1,7 +1,9 @@
 """The classifier that transformers has for each family, as the head of a model that is made to be served.
 
-`*ForSequenceClassification` puts dense, activation (and norm) on one pooled vector, then a linear
-layer. `FamilyHead` with `OutputLayer` is the same, so that trained weights only change their names.
+`*ForSequenceClassification` of encoders puts dense, activation (and norm) on one pooled vector, then
+a linear layer; that of decoders puts a linear layer without bias on the last token alone.
+`FamilyHead` or `PooledHead` with `OutputLayer` is the same, so that trained weights only change
+their names.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import InputError, join_names
 from competition.models.encoder.heads import CrossEncoder
-from competition.models.encoder.pooling import FIRST, MEAN, POOLING_KEY
+from competition.models.encoder.pooling import FIRST, LAST, MEAN, POOLING_KEY
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -30,12 +32,13 @@ class Classifier:
     """Where a family's class keeps its head, and how that is computed.
 
     Attributes:
-        dense: the name of the dense layer.
+        dense: the name of the dense layer; empty where the pooled vector gives the logits.
         output: the name of the layer that gives logits.
         norm: the name of the norm behind the activation, where there is one.
         activation: one of ACTIVATIONS.
         settings: keys of config.json by which the class computes so.
-        poolings: a pooling -> the keys of config.json that ask for it.
+        poolings: a pooling -> the keys of config.json that ask for it; the first is that of "auto".
+        bias: whether the layer that gives logits has one.
     """
 
     dense: str = "classifier.dense"
@@ -44,7 +47,10 @@ class Classifier:
     activation: str = "tanh"
     settings: Mapping[str, Any] = field(default_factory=dict)
     poolings: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {FIRST: {}})
+    bias: bool = True
 
+
+_DECODER = Classifier(dense="", output="score", poolings={LAST: {}}, bias=False)
 
 # By `model_type`. Of what is pooled otherwise, or behind other layers, there is none.
 CLASSIFIERS: dict[str, Classifier] = {
@@ -64,6 +70,21 @@ CLASSIFIERS: dict[str, Classifier] = {
         activation="gelu",
         settings={"classifier_activation": "gelu", "classifier_bias": True},
         poolings={FIRST: {"classifier_pooling": "cls"}, MEAN: {"classifier_pooling": "mean"}},
+    ),
+    **dict.fromkeys(
+        (
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+            "llama",
+            "mistral",
+            "olmo2",
+            "phi3",
+            "qwen2",
+            "qwen3",
+            "smollm3",
+        ),
+        _DECODER,
     ),
 }
 
@@ -106,6 +127,17 @@ class FamilyHead(CrossEncoder):
         dense = self.dense(self.dropout(read[:, 0]))  # (batch, H)
         features: Tensor = self.norm(self.activation(dense))
         return features
+
+
+class PooledHead(nn.Module):
+    """The pooled text as it is, as decoders' classes have it; what follows drops some of it out."""
+
+    pools = True
+    similarities = 0
+
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+        """Return the pooled text, `(batch, H)`; for the arguments see `heads`."""
+        return read[:, 0]
 
 
 def name_labels(config: Any, labels: list[str]) -> None:

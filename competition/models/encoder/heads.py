@@ -192,11 +192,17 @@ class OutputLayer(nn.Module):
     """
 
     def __init__(
-        self, hidden: int, outputs: int, dropout: float, samples: int, similarities: int = 0
+        self,
+        hidden: int,
+        outputs: int,
+        dropout: float,
+        samples: int,
+        similarities: int = 0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden + similarities, outputs)
+        self.output = nn.Linear(hidden + similarities, outputs, bias=bias)
         self.samples = samples
         self.sizes = [hidden, similarities]
 

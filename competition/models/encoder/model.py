@@ -15,7 +15,7 @@ from competition.models.encoder.adapters import (
     is_adapter,
     merge_adapters,
 )
-from competition.models.encoder.classifiers import Classifier, FamilyHead, classifier_of
+from competition.models.encoder.classifiers import Classifier, FamilyHead, PooledHead, classifier_of
 from competition.models.encoder.dropout import use_fast_dropout
 from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
 from competition.models.encoder.encoder import answer_ids, load_encoder
@@ -78,7 +78,11 @@ class RelevanceModel(nn.Module):
         classifier = None
         if recipe.servable and recipe.head == NEW_HEAD:
             classifier = classifier_of(encoder, recipe)
-            self.pooling = self.pooling if self.pooling in classifier.poolings else FIRST
+            self.pooling = (
+                self.pooling
+                if self.pooling in classifier.poolings
+                else next(iter(classifier.poolings))
+            )
         if self.pooling != made_with:
             setattr(encoder.config, POOLING_KEY, self.pooling)
 
@@ -130,7 +134,11 @@ class RelevanceModel(nn.Module):
         self.head = architecture(width, hidden, extra, recipe.dropout)
         if classifier is not None:
             config = self.encoder.config
-            self.head = FamilyHead(width, hidden, recipe.dropout, classifier, config)
+            self.head = (
+                FamilyHead(width, hidden, recipe.dropout, classifier, config)
+                if classifier.dense
+                else PooledHead()
+            )
         # Losses of ordered classes have a link behind the logits of the head.
         self.link = LINKS[recipe.loss](kind.targets) if recipe.loss in LINKS else None
         self.output = OutputLayer(
@@ -139,6 +147,7 @@ class RelevanceModel(nn.Module):
             recipe.dropout,
             recipe.multi_sample_dropout,
             architecture.similarities,
+            bias=classifier is None or classifier.bias,
         )
 
     @classmethod
@@ -183,8 +192,11 @@ class RelevanceModel(nn.Module):
         """Let features of zero give `mean`, a distribution or a number in 0..1 `(outputs,)`, by the output's bias.
 
         Without it, the first steps teach the shares of the classes, which are the same for every
-        pair: the encoder moves all texts alike, and what they differ in is lost.
+        pair: the encoder moves all texts alike, and what they differ in is lost. Heads of decoders
+        that are made to be served have no bias, and stay as they are.
         """
+        if self.output.output.bias is None:
+            return
         share = mean.clamp(_RARE, 1 - _RARE)
         if self.link is not None:
             bias = self.link.start(share)
@@ -299,7 +311,12 @@ class RelevanceModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights that are trained."""
-        own: torch.dtype = next(weight.dtype for weight in self.head.parameters())
+        # A head may have no weights before the layer that gives the logits.
+        own: torch.dtype = next(
+            weight.dtype
+            for name, weight in self.named_parameters()
+            if name.startswith(("head.", "output."))
+        )
         return own
 
     @property

@@ -1,6 +1,7 @@
 """The weighted average of members, cross-fitted: the weights of a fold come from the rows of the others."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,11 @@ from competition.core.fingerprint import derive_seed
 from competition.models.ensemble.members import (
     ALL_LOCALES,
     EnsembleRows,
-    FoldResult,
     Positions,
     answer_values,
 )
 from competition.models.ensemble.meta_features import QueryLists
+from competition.models.ensemble.results import Answered, FoldResult
 from competition.models.ensemble.weighted_average import (
     ENOUGH_QUERIES,
     learn_weights,
@@ -25,6 +26,18 @@ from competition.scoring.metrics import Array
 Weights = dict[
     str, Array
 ]  # locale, or ALL_LOCALES for those without weights of their own -> (members,)
+
+
+@dataclass(frozen=True)
+class FittedAverage:
+    """The weights of a fold."""
+
+    weights: Weights
+
+    def answer(self, rows: Answered) -> Array:
+        """Return the average of the members, `(rows, outputs)`."""
+        values = _member_values(rows, [member.test for member in rows.members], rows.examples)
+        return _average(self.weights, values, rows.examples)
 
 
 def cross_fit_average(rows: EnsembleRows) -> list[FoldResult]:
@@ -41,17 +54,18 @@ def average_fold(rows: EnsembleRows, fold: int) -> FoldResult:
     """Learn the weights of one fold and average the members: probabilities to classify, else scores or ratings."""
     seen = [member.seen[fold] for member in rows.members]
     values = _member_values(rows, seen, rows.train)  # (members, training rows, outputs)
-    test_values = _member_values(rows, [member.test for member in rows.members], rows.test)
 
     learned_from = rows.graded_outside(fold)
     held_out = rows.held_out(fold)
     weights = _learn_weights(rows, fold, values, learned_from)
 
     names = [member.name for member in rows.members]
+    fitted = FittedAverage(weights)
     return FoldResult(
         training=_average(weights, values[:, learned_from], rows.train.iloc[learned_from]),
         held_out=_average(weights, values[:, held_out], rows.train.iloc[held_out]),
-        test=_average(weights, test_values, rows.test),
+        test=fitted.answer(Answered.tests(rows, text=None)),
+        fitted=fitted,
         weights={
             locale: dict(zip(names, of_locale.tolist(), strict=True))
             for locale, of_locale in weights.items()
@@ -60,7 +74,7 @@ def average_fold(rows: EnsembleRows, fold: int) -> FoldResult:
 
 
 def _member_values(
-    rows: EnsembleRows, outputs: Sequence[pd.DataFrame], examples: pd.DataFrame
+    rows: EnsembleRows | Answered, outputs: Sequence[pd.DataFrame], examples: pd.DataFrame
 ) -> Array:
     """Return what is averaged of each member for some examples, `(members, rows, outputs)`."""
     task = rows.task

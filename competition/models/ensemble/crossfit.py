@@ -17,20 +17,25 @@ from numpy.typing import NDArray
 from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.models.ensemble.blending import cross_fit_average
-from competition.models.ensemble.cut_points import apply_cuts, decides_levels, learn_cuts
+from competition.models.ensemble.combinations import (
+    Decided,
+    Decisions,
+    FittedMixture,
+    mixture,
+)
+from competition.models.ensemble.cut_points import decides_levels, learn_cuts
 from competition.models.ensemble.logistic import cross_fit_logistic
 from competition.models.ensemble.members import (
     ALL_LOCALES,
     TEXT,
     EnsembleRows,
-    FoldResult,
     Member,
     answer_values,
 )
+from competition.models.ensemble.results import Answered, FoldResult
 from competition.models.ensemble.stacking import cross_fit_trees
 from competition.models.ensemble.thresholds import (
     alternating_normalization,
-    apply_factors,
     confident_mass,
     learn_factors,
 )
@@ -117,28 +122,33 @@ def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
     lexical = next((member for member in answering if member.lexical), None)
     regressions = cross_fit_logistic(rows, text)
     forests = cross_fit_trees(rows.without_members(), text)
+    answered = Answered.tests(rows, text)
 
     mixed = []
     for fold, regression, trees in zip(rows.folds, regressions, forests, strict=True):
         # Weights say how much each member and text move; trees on text alone count as text.
         weights = {name: w / 2 for name, w in regression.weights[ALL_LOCALES].items()}
+        training, held_out = (
+            [regression.training, trees.training],
+            [regression.held_out, trees.held_out],
+        )
         if lexical is None:
-            parts = [(regression, 1 / 2), (trees, 1 / 2)]
             weights[TEXT] += 1 / 2
         else:
             # Its own answers, with nothing learned.
-            train = answer_values(rows.task, rows.kind, lexical.kind, lexical.seen[fold])
-            test = answer_values(rows.task, rows.kind, lexical.kind, lexical.test)
-            member = FoldResult(train[rows.graded_outside(fold)], train[rows.held_out(fold)], test)
-            parts = [(regression, 1 / 2), (trees, 1 / 4), (member, 1 / 4)]
+            own = answer_values(rows.task, rows.kind, lexical.kind, lexical.seen[fold])
+            training.append(own[rows.graded_outside(fold)])
+            held_out.append(own[rows.held_out(fold)])
             weights[TEXT] += 1 / 4
             weights[lexical.name] += 1 / 4
 
+        fitted = FittedMixture(regression.fitted, trees.fitted, lexical.name if lexical else None)
         mixed.append(
             FoldResult(
-                training=np.sum([share * part.training for part, share in parts], axis=0),
-                held_out=np.sum([share * part.held_out for part, share in parts], axis=0),
-                test=np.sum([share * part.test for part, share in parts], axis=0),
+                training=mixture(training),
+                held_out=mixture(held_out),
+                test=fitted.answer(answered),
+                fitted=fitted,
                 weights={ALL_LOCALES: weights},
                 importance=trees.importance,
                 rounds=trees.rounds,
@@ -155,38 +165,33 @@ def _decide(rows: EnsembleRows, fold: int, result: FoldResult) -> FoldResult:
     task = rows.task
     recipe = rows.recipe
     learned_from = rows.train.iloc[rows.graded_outside(fold)]
+    training = result.training
+    decisions = Decisions()
 
     if recipe.can and task.kind == "classify" and task.positive is None:
         counts = np.bincount(task.truth(learned_from), minlength=len(task.classes))
         prior = counts / len(learned_from)  # (classes,)
-        mass = confident_mass(result.training)  # (classes,)
-        result = replace(
-            result,
-            training=alternating_normalization(result.training, prior, mass),
-            held_out=alternating_normalization(result.held_out, prior, mass),
-            test=alternating_normalization(result.test, prior, mass),
-        )
+        mass = confident_mass(training)  # (classes,)
+        training = alternating_normalization(training, prior, mass)
+        decisions = replace(decisions, prior=prior.tolist(), mass=mass.tolist())
 
     if recipe.thresholds != "none" and task.kind == "classify":
-        factors = learn_factors(
-            task, recipe.thresholds, result.training, learned_from, rows.seed(fold)
-        )
-        result = replace(
-            result,
-            held_out=apply_factors(factors, result.held_out),
-            test=apply_factors(factors, result.test),
-            factors=factors.tolist(),
-        )
+        factors = learn_factors(task, recipe.thresholds, training, learned_from, rows.seed(fold))
+        decisions = replace(decisions, factors=factors.tolist())
 
     if decides_levels(task):
-        cuts = learn_cuts(task, result.training[:, 0], learned_from, rows.seed(fold))
-        result = replace(
-            result,
-            held_out=apply_cuts(task, cuts, result.held_out),
-            test=apply_cuts(task, cuts, result.test),
-            cuts=cuts.tolist(),
-        )
-    return result
+        cuts = learn_cuts(task, training[:, 0], learned_from, rows.seed(fold))
+        decisions = replace(decisions, cuts=cuts.tolist())
+
+    return replace(
+        result,
+        training=training,
+        held_out=decisions.apply(task, result.held_out),
+        test=decisions.apply(task, result.test),
+        fitted=Decided(result.fitted, decisions),
+        factors=decisions.factors,
+        cuts=decisions.cuts,
+    )
 
 
 def _frame(kind: Kind, ids: NDArray[np.int64], values: Array) -> pd.DataFrame:

@@ -5,8 +5,9 @@ with as many trees as are best on j: nothing about k, neither its labels nor how
 predicted, is ever looked at.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import lightgbm as lgb
 import numpy as np
@@ -86,25 +87,22 @@ class Trees:
     best: tuple[int, ...]
     threads: int  # that predict
 
-    def predict(self, features: NDArray[np.float32]) -> list[Array]:
-        """Return the outputs that answer the task, `(rows, outputs)`, with the best number of trees for each part.
+    def predict(self, features: NDArray[np.float32], part: int = 0) -> Array:
+        """Return the outputs that answer the task, `(rows, outputs)`, with the best number of trees for a part.
 
         Trees are added up in strides that are the same for every part, and the rest of a stride for
-        each part by itself: how many another part takes must not even change the rounding.
+        the part by itself: how many another part takes must not even change the rounding.
         """
         outputs = 1 if self.ranks or self.classes <= 2 else self.classes
+        total = np.zeros((len(features), outputs))
+        for start in range(0, self.best[part], _STRIDE):
+            total = total + self._raw(features, start, min(_STRIDE, self.best[part] - start))
+        return self._answer(total)
 
-        # Number of trees, whole strides -> the sum of their scores.
-        sums = {0: np.zeros((len(features), outputs))}
-        for count in range(_STRIDE, max(self.best) + 1, _STRIDE):
-            sums[count] = sums[count - _STRIDE] + self._raw(features, count - _STRIDE, _STRIDE)
-
-        answers = {}
-        for count in set(self.best):
-            start = count // _STRIDE * _STRIDE
-            rest = self._raw(features, start, count - start) if count > start else 0
-            answers[count] = self._answer(sums[start] + rest)
-        return [answers[count] for count in self.best]
+    def alone(self) -> "Trees":
+        """Return the same trees without the rows that they were learned from, which a booster holds."""
+        alone = lgb.Booster(model_str=self.booster.model_to_string())
+        return replace(self, booster=alone, threads=cores())
 
     def _raw(self, features: NDArray[np.float32], start: int, trees: int) -> Array:
         """Return the sum of the scores of `trees` trees from the one at `start`, `(rows, outputs)`."""
@@ -137,6 +135,11 @@ class Trees:
         """Return the gain of every feature's splits, as a share of all, `(features,)`."""
         gain = np.asarray(self.booster.feature_importance("gain"), np.float64)
         return gain / max(float(gain.sum()), 1e-12)
+
+
+def cores() -> int:
+    """Return how many cores there are to use."""
+    return min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 1024))
 
 
 def fit_trees(

@@ -7,24 +7,24 @@ most likely, as long as one makes them likelier. A member of pure noise makes th
 since its weight is learned from other queries. All this is decided without the fold that is scored.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri, softmax
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from competition.core.console import progress
 from competition.core.errors import CompError
+from competition.models.ensemble.design import Design, Scale
 from competition.models.ensemble.members import (
     ALL_LOCALES,
     TEXT,
     EnsembleRows,
-    FoldResult,
     Positions,
     number_outputs,
     number_targets,
@@ -33,16 +33,13 @@ from competition.models.ensemble.members import (
     stacker_targets,
     task_outputs,
 )
-from competition.models.ensemble.meta_features import linear_features
+from competition.models.ensemble.results import Answered, FoldResult
 from competition.scoring.contest import Task
 from competition.scoring.metrics import Array
 
 Names = tuple[str, ...]  # of the members that a model reads, sorted
 
 _VARIANCE = 0.005  # of the prior on the weight of a feature whose deviation is 1
-_MEMBER_SCALE = 2.0  # a member's output deserves more than one of a hundred features of text
-_MIN_DEVIATION = 0.02  # of a feature: what varies less is not magnified
-_TAIL = 0.002  # share of rows beyond which a normal score goes no further
 _NEVER = -30.0  # log odds of a class that no row has
 
 # Rows of one fit: weights of some hundred features need no more.
@@ -57,20 +54,7 @@ _ITERATIONS = 2_000
 
 
 @dataclass(frozen=True)
-class _Design:
-    """The features of some rows, at one scale."""
-
-    text: bool  # whether text is among the features
-    base: Array  # (rows, features) of text, lists and locales
-    members: dict[str, Array]  # (rows, features) of each
-
-    def read(self, members: Iterable[str], at: Positions | slice = slice(None)) -> Array:
-        """Return the base features beside those of some members, `(rows, features)`."""
-        return np.hstack([self.base[at], *(self.members[name][at] for name in members)])
-
-
-@dataclass(frozen=True)
-class _Regression:
+class Regression:
     """Weights of the features and of a constant: log odds of the classes up to a constant, or of one number."""
 
     weights: Array  # (classes, features)
@@ -84,16 +68,37 @@ class _Regression:
         )
 
 
+@dataclass(frozen=True)
+class FittedRegression:
+    """The model of a fold."""
+
+    members: Names
+    model: Regression
+    scale: Scale
+
+    def answer(self, rows: Answered) -> Array:
+        """Return what is predicted, `(rows, outputs)`."""
+        # A second thread could round otherwise, see `cross_fit_logistic`.
+        with threadpool_limits(1):
+            design = rows.once(
+                self.scale,
+                lambda: self.scale.design(
+                    rows.task, rows.outputs, rows.examples, rows.text, rows.other_tasks
+                ),
+            )
+            return _outputs(rows.task, self.model.predict(design.read(self.members)))
+
+
 class _RegressionsByFolds:
     """The regressions that leave out two folds, each fitted once, over members' outputs as one fold sees them."""
 
-    def __init__(self, rows: EnsembleRows, train: _Design) -> None:
+    def __init__(self, rows: EnsembleRows, train: Design) -> None:
         self._rows = rows
         self.train = train
         self.targets, self._classes = _targets(rows)  # (training rows,)
-        self._without: dict[tuple[frozenset[int], Names], _Regression] = {}
+        self._without: dict[tuple[frozenset[int], Names], Regression] = {}
 
-    def without(self, fold: int, other: int, members: Names) -> _Regression:
+    def without(self, fold: int, other: int, members: Names) -> Regression:
         """Return the model that leaves out two folds.
 
         Raises:
@@ -137,7 +142,8 @@ def cross_fit_logistic(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Fo
         CompError: two folds leave no labelled row to learn from.
     """
     results = []
-    fitted: tuple[_RegressionsByFolds, _Design] | None = None
+    fitted: tuple[_RegressionsByFolds, Scale] | None = None
+    answered = Answered.tests(rows, text)
 
     # Fits this small gain nothing by a second thread, and their bytes depend on how many there are.
     title = f"{rows.recipe.name} {rows.task.name}, regression"
@@ -145,15 +151,16 @@ def cross_fit_logistic(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Fo
         for fold in rows.folds:
             # Nested members' outputs differ from fold to fold; others are the same for all.
             if fitted is None or rows.recipe.nested:
-                train, test = _designs(rows, fold, text)
-                fitted = _RegressionsByFolds(rows, train), test
-            results.append(_fit_fold(rows, fold, *fitted))
+                read = rows.task, rows.train_outputs(fold), rows.train, text, rows.other_tasks
+                scale, train = Scale.fit(*read)
+                fitted = _RegressionsByFolds(rows, train), scale
+            results.append(_fit_fold(rows, fold, *fitted, answered))
             work.advance(1)
     return results
 
 
 def _fit_fold(
-    rows: EnsembleRows, fold: int, models: _RegressionsByFolds, test: _Design
+    rows: EnsembleRows, fold: int, models: _RegressionsByFolds, scale: Scale, answered: Answered
 ) -> FoldResult:
     """Choose the members that a fold reads, and fit its model."""
     train = models.train
@@ -162,10 +169,12 @@ def _fit_fold(
 
     model = _fit(rows, train, members, learn, rows.seed(fold))
     held_out = model.predict(train.read(members, rows.held_out(fold)))
+    fitted = FittedRegression(members, model, scale)
     return FoldResult(
         training=_outputs(rows.task, out_of_fold),
         held_out=_outputs(rows.task, held_out),
-        test=_outputs(rows.task, model.predict(test.read(members))),
+        test=fitted.answer(answered),
+        fitted=fitted,
         weights={ALL_LOCALES: _shares(model, train, members, learn)},
     )
 
@@ -253,8 +262,8 @@ def _likelihood(
 
 
 def _fit(
-    rows: EnsembleRows, design: _Design, members: Names, learn: Positions, seed: int
-) -> _Regression:
+    rows: EnsembleRows, design: Design, members: Names, learn: Positions, seed: int
+) -> Regression:
     """Return the most probable weights, given the labels of the rows at `learn` and a normal prior."""
     query = rows.train["query_id"].to_numpy(np.int64)[learn]
     learn = learn[sample_queries(query, _MAX_FIT_ROWS, seed)]
@@ -268,7 +277,7 @@ def _fit(
         deviation = max(float(targets.std()), 1e-12)
         ridge = Ridge(alpha=1 / _VARIANCE, solver="cholesky")
         ridge.fit(features, targets / deviation, sample_weight=weight)
-        return _Regression(ridge.coef_[None] * deviation, np.array([ridge.intercept_ * deviation]))
+        return Regression(ridge.coef_[None] * deviation, np.array([ridge.intercept_ * deviation]))
 
     # A class without rows gets no weights and never a probability.
     present = np.unique(targets)
@@ -276,7 +285,7 @@ def _fit(
     constant = np.full(classes, _NEVER)
     if len(present) == 1:
         constant[present] = 0.0
-        return _Regression(weights, constant)
+        return Regression(weights, constant)
 
     # scikit-learn minimises |w|^2 / 2 + C * loss: C is the variance of the prior.
     model = LogisticRegression(C=_VARIANCE, tol=_TOLERANCE, max_iter=_ITERATIONS)
@@ -288,10 +297,10 @@ def _fit(
     else:
         weights[present] = model.coef_
         constant[present] = model.intercept_
-    return _Regression(weights, constant)
+    return Regression(weights, constant)
 
 
-def _shares(model: _Regression, design: _Design, members: Names, at: Positions) -> dict[str, float]:
+def _shares(model: Regression, design: Design, members: Names, at: Positions) -> dict[str, float]:
     """Return how much of the log odds text and each member move: deviations over the rows, as shares of all."""
     blocks = {TEXT: design.base[at]} | {name: design.members[name][at] for name in members}
     moved = dict.fromkeys([TEXT, *design.members], 0.0)
@@ -312,60 +321,3 @@ def _shares(model: _Regression, design: _Design, members: Names, at: Positions) 
         del moved[TEXT]
     total = max(sum(moved.values()), 1e-12)
     return {name: size / total for name, size in moved.items()}
-
-
-def _designs(rows: EnsembleRows, fold: int, text: pd.DataFrame | None) -> tuple[_Design, _Design]:
-    """Return the features of training and of test rows as a fold sees them.
-
-    What brings them to one scale is taken from the features of all training rows; no label is
-    looked at.
-    """
-    others = rows.other_tasks
-    train_members, train_lists = linear_features(
-        rows.task, rows.train_outputs(fold), rows.train, others
-    )
-    test_members, test_lists = linear_features(rows.task, rows.test_outputs(), rows.test, others)
-
-    base = [_standardise(train_lists, test_lists)]
-    if text is not None:
-        train_text = text.loc[rows.train["example_id"]].to_numpy(np.float64)
-        test_text = text.loc[rows.test["example_id"]].to_numpy(np.float64)
-        base.append(_standardise(*_normal_scores(train_text, test_text)))
-
-    members = {
-        name: _standardise(block, test_members[name], _MEMBER_SCALE)
-        for name, block in train_members.items()
-    }
-    train, test = (
-        _Design(
-            text is not None,
-            np.hstack([pair[part] for pair in base]),
-            {name: pair[part] for name, pair in members.items()},
-        )
-        for part in (0, 1)
-    )
-    return train, test
-
-
-def _standardise(train: Array, test: Array, scale: float = 1.0) -> tuple[Array, Array]:
-    """Return features with a mean of 0 and, unless they hardly vary, a deviation of `scale` over the training rows."""
-    mean = train.mean(axis=0)  # (features,)
-    deviation = np.sqrt(train.var(axis=0) + _MIN_DEVIATION**2)  # (features,)
-    return scale * (train - mean) / deviation, scale * (test - mean) / deviation
-
-
-def _normal_scores(train: Array, test: Array) -> tuple[Array, Array]:
-    """Return each feature as the normal quantile of its rank among the training rows.
-
-    Equal values are in the middle of their places. Counts, lengths and cosines have long tails, in
-    which a linear model would take few rows for many.
-    """
-    scores = np.empty_like(train), np.empty_like(test)
-    for i, column in enumerate(train.T):
-        ordered = np.sort(column)
-        for values, result in zip((train, test), scores, strict=True):
-            first = np.searchsorted(ordered, values[:, i], "left")
-            last = np.searchsorted(ordered, values[:, i], "right")
-            place = (first + last) / 2 / max(len(ordered), 1)  # (rows,) 0..1
-            result[:, i] = ndtri(np.clip(place, _TAIL, 1 - _TAIL))
-    return scores

@@ -8,7 +8,7 @@ a member has.
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -58,24 +58,6 @@ class MemberOutputs:
     name: str
     kind: Kind
     values: Array  # (rows, outputs)
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """The ensemble of one fold: its outputs, and what it learned from the rows of the other folds."""
-
-    # Outputs of the rows that it was learned from; of trees and regressions, by models that left
-    # the row out. Decisions (CAN, thresholds, cut-points) are learned from them.
-    training: Array  # (graded rows outside the fold, outputs)
-    held_out: Array  # (rows of the fold, outputs)
-    test: Array  # (test rows, outputs)
-
-    # What was learned, for reports; empty where the method has no such thing.
-    weights: dict[str, dict[str, float]] = field(default_factory=dict)  # locale -> member -> weight
-    importance: dict[str, float] = field(default_factory=dict)  # feature -> share of splits' gain
-    rounds: list[int] = field(default_factory=list)  # number of trees of each model
-    factors: list[float] = field(default_factory=list)  # of the classes, see `thresholds.py`
-    cuts: list[float] = field(default_factory=list)  # between the levels, see `cut_points.py`
 
 
 class EnsembleRows:
@@ -176,13 +158,6 @@ class EnsembleRows:
         """Return each member's outputs of the training rows, as `fold` may see them."""
         return [
             MemberOutputs(member.name, member.kind, member.kind.values(member.seen[fold]))
-            for member in self.members
-        ]
-
-    def test_outputs(self) -> list[MemberOutputs]:
-        """Return each member's outputs of the test rows."""
-        return [
-            MemberOutputs(member.name, member.kind, member.kind.values(member.test))
             for member in self.members
         ]
 

@@ -4,7 +4,6 @@ A model that left out the folds j and k answers k with as many trees as are best
 many as are best on k; what answers a fold is the mean of all models that left it out.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,15 +17,15 @@ from numpy.typing import NDArray
 
 from competition.core.console import progress
 from competition.core.errors import CompError
-from competition.models.ensemble.gbdt import TrainingTable, fit_trees
+from competition.models.ensemble.gbdt import TrainingTable, Trees, cores, fit_trees
 from competition.models.ensemble.members import (
     MAX_ROWS,
     EnsembleRows,
-    FoldResult,
     Positions,
     sample_queries,
 )
 from competition.models.ensemble.meta_features import tree_features
+from competition.models.ensemble.results import Answered, FoldResult
 from competition.scoring.metrics import Array
 
 Features = NDArray[np.float32]  # (rows, features)
@@ -50,9 +49,29 @@ class _FitResult:
     fit: Fit
     left_out: Positions  # (rows,) of the two folds that it left out
     train: list[Array]  # (rows, outputs) of these rows
-    test: list[Array]  # (test rows, outputs)
-    rounds: tuple[int, ...]  # numbers of trees
+    trees: Trees
     importance: Array  # (features,)
+
+
+@dataclass(frozen=True)
+class FittedTrees:
+    """The models that left a fold out, each with as many trees as the other fold chose."""
+
+    models: list[tuple[Trees, int]]  # and which of its numbers of trees counts
+
+    def answer(self, rows: Answered) -> Array:
+        """Return the mean of the models, `(rows, outputs)`."""
+        features = rows.once(
+            "trees",
+            lambda: tree_features(
+                rows.task, rows.outputs, rows.examples, rows.text, rows.other_tasks
+            )[1],
+        )
+        share = 1 / len(self.models)  # of each model
+        total = np.zeros((len(rows.examples), len(rows.kind.outputs)))
+        for trees, use in self.models:
+            total += share * trees.predict(features, use)
+        return total
 
 
 class _Sums:
@@ -63,35 +82,35 @@ class _Sums:
         self._rows = rows
         self._share = 1 / (len(rows.folds) - 1)  # of each model in the mean for a fold
         self._train = {k: np.zeros((len(rows.train), outputs)) for k in rows.folds}
-        self._test = {k: np.zeros((len(rows.test), outputs)) for k in rows.folds}
+        self._models: dict[int, list[tuple[Trees, int]]] = {k: [] for k in rows.folds}
         self._importance: dict[int, list[Array]] = {k: [] for k in rows.folds}
         self._rounds: dict[int, list[int]] = {k: [] for k in rows.folds}
 
     def add(self, model: _FitResult) -> None:
         """Add the predictions of one model to those of each fold that it answers."""
-        for use, train, test, rounds in zip(
-            model.fit, model.train, model.test, model.rounds, strict=True
-        ):
+        for i, (use, train) in enumerate(zip(model.fit, model.train, strict=True)):
             k = use.scored
             held_out = self._rows.held_out(k)
             of_held_out = train[np.searchsorted(model.left_out, held_out)]
             self._train[k][held_out] += self._share * of_held_out
-            self._test[k] += self._share * test
+            self._models[k].append((model.trees, i))
 
             # Decisions for k are learned from the other folds: only this model left both out.
             other = self._rows.graded_in(use.stopping)
             self._train[k][other] = train[np.searchsorted(model.left_out, other)]
 
             self._importance[k].append(model.importance)
-            self._rounds[k].append(rounds)
+            self._rounds[k].append(model.trees.best[i])
 
-    def result(self, fold: int, features: list[str]) -> FoldResult:
+    def result(self, fold: int, features: list[str], answered: Answered) -> FoldResult:
         """Return the result of a fold, once all models are added."""
+        fitted = FittedTrees(self._models[fold])
         importance = np.mean(self._importance[fold], axis=0).tolist()
         return FoldResult(
             training=self._train[fold][self._rows.graded_outside(fold)],
             held_out=self._train[fold][self._rows.held_out(fold)],
-            test=self._test[fold],
+            test=fitted.answer(answered),
+            fitted=fitted,
             importance=dict(zip(features, importance, strict=True)),
             rounds=self._rounds[fold],
         )
@@ -109,17 +128,19 @@ def cross_fit_trees(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldR
     """
     views = _fits_by_view(rows)
     models = sum(len(fits) for _, fits in views)
-    names, test_features = tree_features(
-        rows.task, rows.test_outputs(), rows.test, text, rows.other_tasks
-    )
+    names: list[str] = []
 
     sums = _Sums(rows)
     with progress(f"{rows.recipe.name} {rows.task.name}, trees", models, "models") as work:
         for view, fits in views:
-            for model in _fit_view(rows, view, fits, text, test_features):
+            names, features = tree_features(
+                rows.task, rows.train_outputs(view), rows.train, text, rows.other_tasks
+            )
+            for model in _fit_view(rows, features, fits):
                 sums.add(model)
                 work.advance(1)
-    return [sums.result(k, names) for k in rows.folds]
+    answered = Answered.tests(rows, text)
+    return [sums.result(k, names, answered) for k in rows.folds]
 
 
 def _fits_by_view(rows: EnsembleRows) -> list[tuple[int, list[Fit]]]:
@@ -134,31 +155,19 @@ def _fits_by_view(rows: EnsembleRows) -> list[tuple[int, list[Fit]]]:
     return [(rows.folds[0], [(Use(j, k), Use(k, j)) for j, k in pairs])]
 
 
-def _fit_view(
-    rows: EnsembleRows,
-    view: int,
-    fits: list[Fit],
-    text: pd.DataFrame | None,
-    test_features: Features,
-) -> Iterator[_FitResult]:
-    """Fit the models that read the members as the fold `view` sees them, several at a time."""
-    _, features = tree_features(
-        rows.task, rows.train_outputs(view), rows.train, text, rows.other_tasks
-    )
+def _fit_view(rows: EnsembleRows, features: Features, fits: list[Fit]) -> Iterator[_FitResult]:
+    """Fit the models that read the members as one fold sees them, several at a time."""
     table = TrainingTable(rows.task, rows.train, features)
 
     # Models side by side and not threads within one: LightGBM's threads wait for each other at
     # every split.
-    cores = min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 1024))
-    threads = max(1, cores // _AT_ONCE)
-    with ThreadPoolExecutor(min(_AT_ONCE, cores)) as pool:
-        yield from pool.map(partial(_fit_model, rows, table, test_features, threads), fits)
+    threads = max(1, cores() // _AT_ONCE)
+    with ThreadPoolExecutor(min(_AT_ONCE, cores())) as pool:
+        yield from pool.map(partial(_fit_model, rows, table, threads), fits)
 
 
-def _fit_model(
-    rows: EnsembleRows, table: TrainingTable, test_features: Features, threads: int, fit: Fit
-) -> _FitResult:
-    """Fit one model on the rows outside two folds, and predict these folds and the test rows."""
+def _fit_model(rows: EnsembleRows, table: TrainingTable, threads: int, fit: Fit) -> _FitResult:
+    """Fit one model on the rows outside two folds, and predict these folds."""
     _check_fit(rows, fit)
     j, k = sorted(fit[0])
     seed = rows.seed(j, k)
@@ -173,9 +182,8 @@ def _fit_model(
     return _FitResult(
         fit,
         left_out,
-        train=trees.predict(table.features[left_out]),
-        test=trees.predict(test_features),
-        rounds=trees.best,
+        train=[trees.predict(table.features[left_out], i) for i in range(len(fit))],
+        trees=trees.alone(),
         importance=trees.importance(),
     )
 

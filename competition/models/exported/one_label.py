@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from competition.models.encoder.heads import pool
+from competition.models.encoder.pooling import LAST
 from competition.models.exported.runner import Pair, TorchRunner, tokenised
 from competition.models.exported.writing import output_name
 
@@ -31,6 +33,8 @@ def features_of(runner: TorchRunner, pairs: list[Pair]) -> Tensor:
             for places, batch in tokenised(runner.tokenizer, pairs):
                 runner.model(**batch)
                 own = seen.pop().double()
+                if own.ndim == 3:  # decoders' classes give logits of every token, and take the last
+                    own = pool(own, batch["attention_mask"], LAST)
                 if features is None:
                     features = own.new_empty(len(pairs), own.shape[1])
                 features[places] = own
@@ -40,7 +44,9 @@ def features_of(runner: TorchRunner, pairs: list[Pair]) -> Tensor:
     return features.clone()
 
 
-def fit(features: Tensor, gain: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+def fit(
+    features: Tensor, gain: NDArray[np.float64], constant: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Return weight `(H,)` and bias `(1,)` of the logit whose sigmoid is nearest to a gain in 0..1.
 
     A logistic regression on soft targets by Newton's method, which begins at the logits of the gain
@@ -49,9 +55,13 @@ def fit(features: Tensor, gain: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     Args:
         features: `(rows, H)`, float64.
         gain: expected by the model, `(rows,)`.
+        constant: whether there is a bias; else it is None.
     """
     target = torch.from_numpy(gain).clamp(EDGE, 1 - EDGE)
-    design = torch.cat([features, torch.ones_like(features[:, :1])], 1)  # (rows, H + 1)
+    width = features.shape[1]
+    design = features
+    if constant:
+        design = torch.cat([features, torch.ones_like(features[:, :1])], 1)  # (rows, H + 1)
     logits = torch.logit(target)
     solution = logits.new_zeros(design.shape[1])
     for _ in range(STEPS):
@@ -62,8 +72,8 @@ def fit(features: Tensor, gain: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         curvature = weighted.T @ design  # (H + 1, H + 1)
 
         # As a share of the curvature, so that the scale of features does not matter; the bias is free.
-        ridge = RIDGE * curvature.diagonal()[:-1].mean() * torch.ones_like(solution)
-        ridge[-1] = 0
+        ridge = RIDGE * curvature.diagonal()[:width].mean() * torch.ones_like(solution)
+        ridge[width:] = 0
         solution = torch.linalg.solve(curvature + ridge.diag(), weighted.T @ working)
         logits = (design @ solution).clamp(-FARTHEST, FARTHEST)
-    return solution[:-1].float(), solution[-1:].float()
+    return solution[:width].float(), solution[width:].float() if constant else None

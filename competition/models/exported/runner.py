@@ -20,7 +20,13 @@ BATCH = 32  # pairs at a time
 
 
 class Runner(Protocol):
-    """What gives the logits of pairs."""
+    """What gives the logits of pairs.
+
+    Attributes:
+        tokens: that it has read so far, without padding.
+    """
+
+    tokens: int
 
     def logits(self, pairs: Sequence[Pair]) -> Array:
         """Return `(pairs, labels)`."""
@@ -36,6 +42,7 @@ class TorchRunner:
         Raises:
             InputError: a weight is missing or left over.
         """
+        self.tokens = 0
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
@@ -54,17 +61,21 @@ class TorchRunner:
         with torch.inference_mode():
             for places, batch in tokenised(self.tokenizer, pairs):
                 logits[places] = self.model(**batch).logits.double().numpy()
+                self.tokens += int(batch["attention_mask"].sum())
         return logits
 
 
 def tokenised(
-    tokenizer: Any, pairs: Sequence[Pair], form: str = "pt"
+    tokenizer: Any, pairs: Sequence[Pair], form: str = "pt", size: int = BATCH
 ) -> Iterator[tuple[NDArray[np.int64], Any]]:
-    """Yield batches of pairs of similar length, each with the places of its pairs; `form` is of the tensors."""
+    """Yield batches of at most `size` pairs of similar length, each with the places of its pairs.
+
+    `form` is of the tensors.
+    """
     # By length in characters, so that a batch has little padding.
     order = np.argsort([len(query) + len(document) for query, document in pairs], kind="stable")
-    for first in range(0, len(pairs), BATCH):
-        places = order[first : first + BATCH]
+    for first in range(0, len(pairs), size):
+        places = order[first : first + size]
         texts = [list(pairs[place]) for place in places]
         yield places, tokenizer(texts, padding=True, truncation=True, return_tensors=form)
 

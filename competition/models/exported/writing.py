@@ -15,6 +15,7 @@ import competition.models.encoder.quiet  # noqa: F401
 from competition.data.layout import PAIR, lacks_template, make_layout
 from competition.models.encoder.classifiers import as_classifier, name_labels
 from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.pooling import LAST
 from competition.models.encoder.trained_heads import PretrainedHead
 
 # By sentence-transformers' CrossEncoder: of one logit, and of several, which `apply_softmax` is for.
@@ -55,6 +56,9 @@ def write_classifier(folder: Path, model: RelevanceModel, tokenizer: Any, max_le
     else:
         classifier = as_classifier(model.encoder, model.state_dict(), model.pooling, labels)
         _complete(tokenizer)
+    if model.pooling == LAST:
+        # By which the class finds the last token of each text.
+        classifier.config.pad_token_id = tokenizer.pad_token_id
     _save(folder, classifier, tokenizer, max_length)
 
 
@@ -72,7 +76,7 @@ def logit_labels(model: RelevanceModel) -> list[str]:
 
 
 def write_one_label(
-    folder: Path, source: Path, weight: Tensor, bias: Tensor, label: str, max_length: int
+    folder: Path, source: Path, weight: Tensor, bias: Tensor | None, label: str, max_length: int
 ) -> None:
     """Write a folder's classifier with one logit in place of its own.
 
@@ -80,7 +84,7 @@ def write_one_label(
         folder: to write to, which is there.
         source: with a classifier of several logits.
         weight: of the logit, `(H,)`.
-        bias: of the logit, `(1,)`.
+        bias: of the logit, `(1,)`; None where the classifier has none.
         label: what it is of.
         max_length: of a pair, in tokens.
     """
@@ -92,7 +96,9 @@ def write_one_label(
     one = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
     name = output_name(many)
-    weights = many.state_dict() | {f"{name}.weight": weight[None], f"{name}.bias": bias}
+    weights = many.state_dict() | {f"{name}.weight": weight[None]}
+    if bias is not None:
+        weights[f"{name}.bias"] = bias
     one.load_state_dict(weights)
     _save(folder, one, AutoTokenizer.from_pretrained(source), max_length)
 

@@ -165,13 +165,14 @@ def _write_one_label(
     """Write the form with one logit, unless it orders rows worse than the run does."""
     from competition.models.exported.one_label import features_of, fit
     from competition.models.exported.runner import TorchRunner, outputs_of
-    from competition.models.exported.writing import write_one_label
+    from competition.models.exported.writing import output_name, write_one_label
 
     fitted = others if len(others.pairs) else reference.sample
     console.print(f"one label is fitted to {len(fitted.pairs):,} {fitted.where}")
     runner = TorchRunner(folder)
     gain = kind.labels.expected_gain(outputs_of(kind, runner.logits(fitted.pairs)))
-    weight, bias = fit(features_of(runner, fitted.pairs), gain)
+    has_bias = runner.model.get_submodule(output_name(runner.model)).bias is not None
+    weight, bias = fit(features_of(runner, fitted.pairs), gain, has_bias)
 
     target = folder / ONE_LABEL
     target.mkdir()

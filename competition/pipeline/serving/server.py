@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition import __version__
 from competition.core.errors import InputError, escape_controls
@@ -110,7 +111,9 @@ def _add_scoring(app: "FastAPI", scorer: FolderScorer, limits: Limits, meter: Me
         """Order documents by how well they answer a query."""
         texts = request.texts
         check_count(len(texts))
-        scores = await worker.run(len(texts), lambda: scorer.score(request.query, texts))
+        scores, tokens = await worker.run(
+            len(texts), lambda: score_texts(scorer, request.query, texts)
+        )
 
         # Equal scores stay in the order of the request.
         order = np.argsort(-scores, kind="stable")[: request.top_n]
@@ -120,7 +123,8 @@ def _add_scoring(app: "FastAPI", scorer: FolderScorer, limits: Limits, meter: Me
         if request.return_documents:
             for result in results:
                 result["document"] = {"text": texts[result["index"]]}
-        return {"model": scorer.card.run, "results": results}
+        usage = {"total_tokens": tokens, "prompt_tokens": tokens}
+        return {"model": scorer.card.run, "usage": usage, "results": results}
 
     async def score(request: ScoreRequest) -> dict[str, Any]:
         """Score products, in the order of the request, with the class of each where there are any."""
@@ -151,6 +155,15 @@ def _add_status(app: "FastAPI", scorer: FolderScorer, meter: Meter) -> None:
     async def page() -> HTMLResponse:
         """Return the page to try the model."""
         return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+
+
+def score_texts(
+    scorer: FolderScorer, query: str, texts: list[str]
+) -> tuple[NDArray[np.float64], int]:
+    """Return the scores of texts, and how many tokens the model read for them; one call at a time."""
+    before = scorer.tokens
+    scores = scorer.score(query, texts)
+    return scores, scorer.tokens - before
 
 
 def score_products(scorer: FolderScorer, request: ScoreRequest) -> dict[str, Any]:

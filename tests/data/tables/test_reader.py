@@ -65,6 +65,9 @@ def test_locales_that_are_found(tmp_path: Path) -> None:
          r"row 2 \(query 'a'\) has the query and the product of row 1 \(1 such row\): leave.*--map id=COLUMN"),
         ({}, "id,query,title,label\n1,a,x,1\n1,b,y,2\n",
          r"row 2 \(query 'b'\) has the id of row 1 \(1 such row\): ids must differ"),
+        ({}, "search,name,grade\na,x,1\n",
+         r"lacks the columns 'query', 'title', 'label': it has search, name, grade; say which they are with "
+         r"`--map query=COLUMN,title=COLUMN,label=COLUMN`, or write query = "),
         ({}, "query,title,label,split\na,x,1,dev\n", r"the split 'dev' of row 1 is neither train nor test"),
         ({"labels": {"levels": [0, 1, 2, 3]}}, "query,title,label\na,x,1\nb,y,5\n",
          r"the label '5' of row 2 is not among 0, 1, 2, 3: write levels = \[0, 1, 2, 3, 5\] in \[labels\] "

@@ -10,7 +10,8 @@ from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble import blending
 from competition.models.ensemble.blending import average_fold
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.members import EnsembleRows, FoldResult, Member
+from competition.models.ensemble.members import EnsembleRows, Member
+from competition.models.ensemble.results import FoldResult
 from tests.esci import ANSWER_KIND, TASKS
 from tests.models.ensemble.made import (
     FOLDS,

@@ -251,7 +251,7 @@ def in_sample(
     everything = np.flatnonzero(rows[task])
     table = TrainingTable(TASKS[task], rows, features)
     trees = fit_trees(recipe, table, everything, [everything], seed=0)
-    values = trees.predict(features)[0]
+    values = trees.predict(features)
     return pd.DataFrame(
         {"example_id": rows["example_id"], **dict(zip(_columns(task), values.T, strict=True))}
     )

@@ -68,7 +68,7 @@ def test_classes_that_are_planted_are_found() -> None:
     rows, features = planted()
     _, watched, unseen = thirds(rows)
     trees = fit(recipe_of("lightgbm", n_estimators=60), "task2", (rows, features), [watched])
-    found = trees.predict(features[unseen])[0]
+    found = trees.predict(features[unseen])
     assert found.shape == (len(unseen), 4)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert (found.argmax(axis=1) == label_codes(rows["label"])[unseen]).mean() > 0.85
@@ -80,7 +80,7 @@ def test_substitutes_that_are_planted_are_found() -> None:
     rows, features = planted()
     _, watched, unseen = thirds(rows)
     trees = fit(recipe_of("lightgbm", n_estimators=60), "task3", (rows, features), [watched])
-    found = trees.predict(features[unseen])[0]
+    found = trees.predict(features[unseen])
     assert found.shape == (len(unseen), 1)
     assert found.min() > 0
     assert found.max() < 1
@@ -96,7 +96,7 @@ def test_substitutes_are_found_where_no_label_says_what_the_others_are() -> None
         (rows.assign(label=None), features),
         [watched],
     )
-    found = trees.predict(features[unseen])[0]
+    found = trees.predict(features[unseen])
     assert trees.classes == 2
     assert found.shape == (len(unseen), 1)
     assert ((found[:, 0] > 0.5) == rows["substitute"].to_numpy(bool)[unseen]).mean() > 0.85
@@ -107,7 +107,7 @@ def test_an_order_that_is_planted_is_found(method: str) -> None:
     rows, features = planted()
     _, watched, unseen = thirds(rows)
     trees = fit(recipe_of(method, n_estimators=60), "task1", (rows, features), [watched])
-    found = trees.predict(features[unseen])[0]
+    found = trees.predict(features[unseen])
     assert found.shape == (len(unseen), 1)
     assert (
         ndcg_of(rows.iloc[unseen], found[:, 0])
@@ -120,7 +120,7 @@ def test_a_ranking_score_of_classes_is_their_expected_gain() -> None:
     data = planted()
     watched, recipe = [thirds(data[0])[1]], recipe_of("lightgbm")
     classes, score = (
-        fit(recipe, task, data, watched).predict(data[1])[0] for task in ("task2", "task1")
+        fit(recipe, task, data, watched).predict(data[1]) for task in ("task2", "task1")
     )
     # E 1, S .1, C .01, I 0
     np.testing.assert_allclose(
@@ -132,14 +132,14 @@ def test_a_ranking_score_of_classes_is_their_expected_gain() -> None:
 def test_no_rows_have_no_predictions(method: str, task: str) -> None:
     data = planted(30)
     trees = fit(recipe_of(method), task, data, [thirds(data[0])[1]])
-    assert trees.predict(data[1][:0])[0].shape == (0, 4 if task == "task2" else 1)
+    assert trees.predict(data[1][:0]).shape == (0, 4 if task == "task2" else 1)
 
 
 @pytest.mark.parametrize(("method", "task"), TREES)
 def test_trees_are_the_same_each_time(method: str, task: str) -> None:
     data = planted(30)
     one, same = (fit(recipe_of(method), task, data, [thirds(data[0])[1]]) for _ in range(2))
-    assert one.predict(data[1])[0].tolist() == same.predict(data[1])[0].tolist()
+    assert one.predict(data[1]).tolist() == same.predict(data[1]).tolist()
     assert one.best == same.best
 
 
@@ -157,7 +157,7 @@ def test_rows_that_are_not_learned_or_watched_change_nothing(method: str, task: 
         fit(recipe_of(method), task, data, [watched])
         for data in ((rows, features), (unknown, other))
     )
-    assert one.predict(features)[0].tolist() == same.predict(features)[0].tolist()
+    assert one.predict(features).tolist() == same.predict(features).tolist()
 
 
 def test_nothing_to_learn_leaves_the_shares_of_the_classes() -> None:
@@ -165,7 +165,7 @@ def test_nothing_to_learn_leaves_the_shares_of_the_classes() -> None:
     learned, watched, _ = thirds(rows)
     trees = fit(recipe_of("lightgbm"), "task2", (rows, np.zeros_like(features)), [watched])
     shares = np.bincount(label_codes(rows["label"])[learned]) / len(learned)
-    np.testing.assert_allclose(trees.predict(features[:2])[0], [shares, shares], atol=1e-3)
+    np.testing.assert_allclose(trees.predict(features[:2]), [shares, shares], atol=1e-3)
 
 
 # --- lists
@@ -274,7 +274,7 @@ def test_each_part_is_predicted_with_the_number_of_trees_that_it_chose() -> None
     assert trees.best[0] != trees.best[1]
     for i, n in enumerate(trees.best):
         np.testing.assert_allclose(
-            trees.predict(features)[i], trees.booster.predict(features, num_iteration=n)
+            trees.predict(features, i), trees.booster.predict(features, num_iteration=n)
         )
 
 

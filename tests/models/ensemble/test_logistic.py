@@ -8,13 +8,14 @@ import pytest
 from scipy.stats import norm
 
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.logistic import _normal_scores, _standardise, cross_fit_logistic
+from competition.models.ensemble.design import Ranks, Standard
+from competition.models.ensemble.logistic import cross_fit_logistic
 from competition.models.ensemble.members import (
     EnsembleRows,
-    FoldResult,
     Member,
     task_outputs,
 )
+from competition.models.ensemble.results import FoldResult
 from competition.models.ensemble.stacking import cross_fit_trees
 from competition.scoring.metrics import Array
 from tests.esci import ANSWER_KIND, KINDS, LABELS, TASKS, label_codes
@@ -313,7 +314,9 @@ def test_rounding_of_a_member_that_says_nothing_is_no_knowledge(method: str) -> 
 
 
 def test_normal_scores_by_hand() -> None:
-    train, test = _normal_scores(np.array([[3.0], [1.0], [1.0], [9.0]]), np.array([[2.0], [100.0]]))
+    values = np.array([[3.0], [1.0], [1.0], [9.0]])
+    ranks = Ranks.fit(values)
+    train, test = ranks.apply(values), ranks.apply(np.array([[2.0], [100.0]]))
     # The middle of the places of equal values: 1 has the places 0 to 2 of 4, 3 those from 2 to 3, 9
     # those from 3 to 4.
     expected = norm.ppf([2.5 / 4, 1 / 4, 1 / 4, 3.5 / 4])
@@ -323,7 +326,8 @@ def test_normal_scores_by_hand() -> None:
 
 def test_what_hardly_varies_is_not_magnified() -> None:
     values = np.column_stack([np.array([0.0, 1e-6] * 4), np.array([-4.0, 4.0] * 4)])
-    train, test = _standardise(values, values[:1] + 1, scale=2.0)
+    standard = Standard.fit(values)
+    train, test = standard.apply(values, 2.0), standard.apply(values[:1] + 1, 2.0)
     assert np.abs(train[:, 0]).max() < 1e-4
     assert train[:, 1].tolist() == pytest.approx([-2.0, 2.0] * 4, rel=1e-4)
     assert test[0, 1] == pytest.approx(2 * (-4 + 1) / 4, rel=1e-4)

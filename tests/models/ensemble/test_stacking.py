@@ -15,11 +15,11 @@ from competition.models.ensemble import stacking
 from competition.models.ensemble.gbdt import TrainingTable, fit_trees
 from competition.models.ensemble.members import (
     EnsembleRows,
-    FoldResult,
     Member,
     MemberOutputs,
 )
 from competition.models.ensemble.meta_features import tree_features
+from competition.models.ensemble.results import FoldResult
 from competition.models.ensemble.stacking import cross_fit_trees
 from competition.scoring.metrics import Array
 from tests.esci import ANSWER_KIND, TASKS
@@ -66,8 +66,8 @@ def four_models(rows: EnsembleRows, k: int) -> tuple[Array, Array]:
     for j in set(rows.folds) - {k}:
         seed = rows.seed(*sorted((j, k)))
         trees = fit_trees(rows.recipe, table, rows.graded_outside(j, k), [rows.graded_in(j)], seed)
-        held_out.append(trees.predict(train[rows.held_out(k)])[0])
-        tests.append(trees.predict(test)[0])
+        held_out.append(trees.predict(train[rows.held_out(k)]))
+        tests.append(trees.predict(test))
     return np.mean(held_out, axis=0), np.mean(tests, axis=0)
 
 

@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from competition.config.encoder_recipe import PRETRAINED_HEAD, EncoderRecipe
+from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
+from competition.config.keys import Lora
 from competition.core.errors import InputError
 from competition.data.layout import join_fields
 from competition.data.text import clean
 from competition.models.encoder.classifiers import CLASSIFIERS
 from competition.models.encoder.encoder import fetch, load_tokenizer
+from competition.models.encoder.families import _DECODERS
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
+from competition.models.exported.one_label import features_of
 from competition.models.exported.runner import TorchRunner, outputs_of
-from competition.models.exported.writing import average_weights, write_classifier
+from competition.models.exported.writing import average_weights, write_classifier, write_one_label
 from competition.pipeline.exporting.certificate import SAME, Reference, cross_encoder_logits
 from competition.pipeline.exporting.sample import Sample
 from competition.scoring.contest import Kind
@@ -25,7 +28,7 @@ from competition.training.corpus import Corpus
 from competition.training.oom import Budget
 from competition.training.predict import predict
 from tests.esci import CONTEST, KINDS
-from tests.rerankers import make_decoder, make_reranker
+from tests.rerankers import DECODERS, make_decoder, make_reranker
 from tests.zoo import Zoo
 
 RECIPE = EncoderRecipe(name="x", max_length=48, servable=True)
@@ -64,7 +67,7 @@ def reference_of(
     return Reference(CONTEST, kind, Sample(zoo.examples, pairs, "rows"), outputs)
 
 
-@pytest.mark.parametrize("family", CLASSIFIERS)
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS.keys() - _DECODERS))
 def test_a_family_loads_with_all_weights_and_passes_its_certificate(
     family: str, zoo: Zoo, tmp_path: Path
 ) -> None:
@@ -81,6 +84,44 @@ def test_a_family_loads_with_all_weights_and_passes_its_certificate(
     assert form.fault == ""
     assert form.pairs > 10
     assert not (tmp_path / "relevance.safetensors").exists()
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_decoder_with_a_new_head_leaves_with_its_adapters_merged(
+    family: str, zoo: Zoo, tmp_path: Path
+) -> None:
+    source, copy, target, one = (tmp_path / name for name in ("source", "copy", "target", "one"))
+    make_decoder(AutoModelForCausalLM, family, source, zoo.products)
+    fetch(copy, str(source), "test", NEW_HEAD)
+    kind = KINDS["classes"]
+    recipe = RECIPE.model_copy(update={"lora": Lora(rank=4, alpha=8)})
+    model = RelevanceModel.make(recipe, kind, Sources(copy), seed=1).eval()
+    model.init_output_bias(torch.full((4,), 1 / 4))  # there is none
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".lora_B" in name:  # which is 0 before training
+                weight.normal_(std=0.05)
+    reference = reference_of(zoo, copy, model, recipe)
+    assert reference.values.std(0).max() > 1e-3
+
+    model.merge()
+    target.mkdir()
+    write_classifier(target, model, load_tokenizer(copy), recipe.max_length)
+    runner = TorchRunner(target)
+    outputs = outputs_of(kind, runner.logits(reference.sample.pairs))
+    assert reference.compare("transformers", ".", outputs, SAME).fault == ""
+    logits = cross_encoder_logits(target, reference.sample.pairs)
+    if logits is not None:  # sentence-transformers is there
+        assert reference.compare("it", ".", outputs_of(kind, logits), SAME).fault == ""
+
+    # One logit is a sum of what the four read: each weighs as it was told to.
+    one.mkdir()
+    weight = torch.arange(32) / 32
+    write_one_label(one, target, weight, None, "gain", recipe.max_length)
+    features = features_of(runner, reference.sample.pairs)
+    expected = (features @ weight.double()).numpy()
+    found = TorchRunner(one).logits(reference.sample.pairs)[:, 0]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "deberta-v2", "modernbert", "mpnet"])
