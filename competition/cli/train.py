@@ -9,7 +9,7 @@ from competition.cli.dry_run import show_dry_run
 from competition.cli.options import complete_recipe, open_contest, parse_tracker
 from competition.cli.output import help_epilog, show_table
 from competition.core.console import console, warn
-from competition.core.errors import InputError
+from competition.core.errors import InputError, join_names
 from competition.core.workspace import ALL_ROWS, Workspace
 
 if TYPE_CHECKING:
@@ -128,6 +128,11 @@ def _vary(
         raise InputError(
             f"--set changes recipes that are trained on folds, {name!r} is not one: write a recipe of your own."
         )
+    unused = sorted(variant.recipe.unused_keys() & variant.changes.keys())
+    fields = type(variant.recipe).model_fields
+    # One that is back at its default switches something off, which is a change.
+    if idle := [key for key in unused if getattr(variant.recipe, key) != fields[key].default]:
+        warn(f"{join_names(idle)} changes nothing here: what it belongs to is switched off.")
     where = f"would be {space.recipe_folder / variant.recipe.name}.toml"
     if write:
         where = str(write_variant(space, variant.recipe.name, variant.base, variant.changes))

@@ -126,6 +126,13 @@ def test_a_seed_counts_once_and_other_encoders_are_no_seeds(trained: Workspace) 
     assert not _differ_in_seed_alone(pipeline, one, three)
 
 
+def test_a_key_without_what_it_belongs_to_is_warned_of(trained: Workspace) -> None:
+    train = ["train", "--recipe", "lexical", "--dry-run", "-w", trained.root]
+    idle = comp(*train, "--set", "distill_weight=0.3", "--set", "num_leaves=4")
+    assert "distill_weight changes nothing here" in " ".join(idle.stderr.split())
+    assert "changes nothing here" not in comp(*train, "--set", "num_leaves=4").stderr
+
+
 def test_an_empty_table_and_any_text_are_values(trained: Workspace) -> None:
     assert variant_name("c1", {"lora": {}}) != "c1"
 
