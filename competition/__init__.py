@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from competition.pipeline.scorer import Scorer
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def load(run: str, workspace: str | Path = ".") -> Scorer:

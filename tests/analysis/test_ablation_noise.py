@@ -27,8 +27,8 @@ def ablated(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = make_workspace(
         tmp_path_factory.mktemp("ablated") / "w", queries=90, settings=LEXICAL_ALONE
     )
-    assert "Approximate" in ablate(workspace)
-    assert "Approximate" not in ablate(workspace, "--nested")
+    assert "is approximate" in ablate(workspace)
+    assert "is approximate" not in ablate(workspace, "--nested")
     return workspace
 
 
