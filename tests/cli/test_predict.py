@@ -158,8 +158,6 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert "ends in neither .csv nor .parquet" in refused(*where, "--out", tmp_path / "said.txt")
     assert "There is no recipe 'c9'" in refused(*where, "--from", "c9")
     assert "There is no locale 'fr': known are us, es, jp" in refused(*where, "--locale", "fr")
-    path.write_text("query;product_title\nusb;USB\n", encoding="utf-8")
-    assert f"{path}: the columns are separated by ';'" in refused(*where)
     path.write_text("query,product_title,score\nusb,USB,1\n", encoding="utf-8")
     assert "The column 'score' is there already" in refused(*where)
     path.write_text("query,product_title\nusb,USB\n,USB\n", encoding="utf-8")

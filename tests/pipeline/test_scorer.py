@@ -64,7 +64,7 @@ def test_a_run_that_cannot_answer_is_refused_with_the_command(
         competition.load("lexical", workspace.root)
     with pytest.raises(CompError, match=r"tiny is missing: `comp train --recipe t2` rebuilds it"):
         competition.load("t2", workspace.root)
-    with pytest.raises(InputError, match="say which, such as blend-task1"):
+    with pytest.raises(InputError, match="say which, blend-task1"):
         competition.load("blend", workspace.root)
     with pytest.raises(InputError, match="reads in which tasks' lists a row is"):
         competition.load("blend.leaky-task1", workspace.root)

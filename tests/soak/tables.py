@@ -199,7 +199,7 @@ def _expected(form: Form | None, table: pa.Table) -> pa.Table | None:
     """What must be read of a file, perhaps; None where it must be refused."""
     if form is None:
         return table
-    if form.separator != "," or form.encoding == "utf-16":
+    if form.encoding == "utf-16":
         return None
     if (
         form.encoding == "cp1252"
