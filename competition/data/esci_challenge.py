@@ -47,6 +47,7 @@ _B_KEY = ["locale", "query", "product_id"]
 
 
 def read_challenge(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return examples and products of the challenge's folders, see `esci.read`, whose errors it raises."""
     paths = {task: find_path(root, spec.name) for task, spec in TASK_FOLDERS.items()}
     folders = {task: folder for task, folder in paths.items() if folder.is_dir()}
     rows = pd.DataFrame()

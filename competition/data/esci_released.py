@@ -23,6 +23,7 @@ _LABEL_OF = {letter: label for label, letter in CONTEST.labels.letters.items()}
 
 
 def read_released(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return examples and products of the released parquet files, see `esci.read`, whose errors it raises."""
     path = find_path(root, A_EXAMPLES)
     columns = ("example_id", "query", "query_id", "product_id", "product_locale", "esci_label", "small_version",
                "large_version", "split")  # fmt: skip
