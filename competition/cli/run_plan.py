@@ -52,7 +52,8 @@ def _build_on_ray(
 ) -> int:
     from competition.analysis.forecast import forecast_memory
     from competition.pipeline.jobs import execute_jobs
-    from competition.pipeline.ray_crew import connect, open_ray_crew
+    from competition.pipeline.ray_cluster import connect
+    from competition.pipeline.ray_crew import open_ray_crew
 
     missing = [step for step in steps if step.state != "done"]
     if not missing:

@@ -43,16 +43,15 @@ def status(
 ) -> None:
     """Show what is done or missing, and where tasks stand.
 
-    What is built now, a table of recipes and folds, then all other steps, then the verdict.
+    A table of recipes and folds, then all other steps, the verdict, and what is built now.
     """
     space = Workspace.open(workspace)
     if watch:
         if is_json():
             raise InputError("--watch shows what changes, and --json one document: leave one out.")
         _watch(space)
-    else:
-        _show_running(space)
     _show_status(space)
+    _show_running(space)
 
 
 def _watch(space: Workspace) -> None:

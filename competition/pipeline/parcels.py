@@ -42,9 +42,9 @@ def files_no_step_leaves(workspace: Workspace, steps: Iterable[Step]) -> list[Pa
 
     That is all of its folder but what is hidden or made. The reviews of an audit lie among outputs.
     """
-    made = {path for step in steps for path in step.files}
+    made = {path for step in steps for path in step.files} | {workspace.text_features}
     made |= {workspace.root / name for name in FOLDERS if name != "data"}
-    made |= {workspace.grams, workspace.tokens("").parent, workspace.text_features}
+    made |= {path for path in workspace.examples.parent.iterdir() if path.is_dir()}
 
     found: list[Path] = []
 

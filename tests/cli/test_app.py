@@ -22,7 +22,7 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from competition.cli import app;"
         "result = CliRunner().invoke(app, ['--help']); print(result.output);"
-        "heavy = {'torch', 'transformers', 'accelerate', 'sklearn', 'lightgbm', 'cleanlab', 'pandas', 'numpy'};"
+        "heavy = {'torch', 'transformers', 'accelerate', 'sklearn', 'lightgbm', 'cleanlab', 'pandas', 'numpy', 'ray'};"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     output = subprocess.run(
