@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import competition
+from competition import __version__
 from competition.core.commands import named_workspace
 from competition.core.console import console
 from competition.core.errors import CompError
@@ -90,7 +90,7 @@ class RayCrew:
             cluster.home,
             self._scratch() if cluster.scratch else None,
             self._inputs(step) if is_sent else {},
-            competition.__version__,
+            __version__,
             world=world,
         )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import competition
+from competition import __version__
 from competition.core.errors import InputError
 from competition.core.locks import HOST
 from competition.core.workspace import Workspace
@@ -136,9 +136,9 @@ def build(order: Order, desk: Any) -> tuple[Built | Failed, Parcel]:
 def _build(order: Order, desk: Any) -> tuple[Built | Failed, Parcel]:
     import ray
 
-    if order.version != competition.__version__:
+    if order.version != __version__:
         raise InputError(
-            f"{HOST} has version {competition.__version__} of comp, and this machine {order.version}: "
+            f"{HOST} has version {__version__} of comp, and this machine {order.version}: "
             "install the same on all."
         )
 
