@@ -54,6 +54,7 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/build.py
 	$(BIN)/python docs/rooms.py
+	$(BIN)/python -m docs.scale
 
 # The README's pictures are made from a demo in a folder of its own; needs Chromium.
 pictures: $(READY)
