@@ -104,7 +104,7 @@ def read_settings(workspace: Workspace) -> tuple[Settings, Contest]:
     """
     source = workspace.settings_file
     settings = build_model(Settings, read_toml(source), source)
-    contest = load_contest(settings.competition, workspace.root)
+    contest = load_contest(settings.competition, workspace.paths_from)
     if not settings.submission:
         answers = dict.fromkeys(contest.tasks, "blend")
         settings = settings.model_copy(update={"submission": answers})
