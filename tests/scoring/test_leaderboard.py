@@ -48,7 +48,7 @@ def test_an_interval_stays_in_one_line_of_a_terminal(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "_width", 80)
-    scores = ["--public", "0.8731", "--private", "0.87"]
+    scores = ["--public", "0.8731"]
     table = comp("leaderboard", "-w", space.root).output
     comp("leaderboard", "add", "main", "--task", "task1", *scores, "-w", space.root)
     wider = comp("leaderboard", "-w", space.root).output
