@@ -93,6 +93,11 @@ class RecipeObjective:
         of_task = self.task.metric.statistic
         return (lambda sums: -of_task(sums)) if self.task.metric.better == LOWER else of_task
 
+    @property
+    def label_paths(self) -> tuple[str, ...]:
+        """The ways by which labels that are scored reach the recipe, as they do all trials."""
+        return self.pipeline.plan.run(self.base.name).label_paths
+
     def check(self, space: SearchSpace) -> None:
         """Refuse values that the recipe cannot take, and warn of keys that change nothing."""
         plan = self.pipeline.plan

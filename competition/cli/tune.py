@@ -66,6 +66,7 @@ def tune(
     """
     from competition.analysis.search import best_trial
     from competition.analysis.tuning import Tuning
+    from competition.scoring.basis import describe_basis
 
     tuning = Tuning(Workspace.open(workspace), recipe, task, space)
     found = tuning.run(trials, seed)
@@ -75,6 +76,8 @@ def tune(
     gains = tuning.gains(found)
     tuning.write(found, gains, confirmation)
     _show(tuning, found, gains, confirmation)
+    if paths := tuning.objective.label_paths:
+        console.print(f"These scores are {describe_basis(paths)}.")
     for sentence in _verdict(tuning, best, confirmation, fresh):
         console.print(sentence)
     console.print(f"Table: {tuning.path}")
