@@ -41,14 +41,23 @@ class Made:
         self.planted, self.recipe, self.training = planted, recipe, training
         self._seed = seed
         self._base = np.random.default_rng(seed).beta(4, 1.5, QUERIES)
-        self.asked: list[tuple[str, int, int]] = []
+        self._known: dict[tuple[str, int], Array] = {}
+        self.asked: list[tuple[str, int, int]] = []  # changes, repeat, number of folds
 
     def fold_of_queries(self) -> Codes:
+        """Return the fold of each query, `(QUERIES,)`."""
         return np.arange(QUERIES) % FOLDS
 
     def count(self, changes: Changes, repeat: int, folds: Sequence[int]) -> Array:
+        """Return what each query of some folds adds to the mean score, `(queries, 2)`."""
         name = repr(sorted(changes.items()))
         self.asked.append((name, repeat, len(folds)))
+        if (name, repeat) not in self._known:
+            self._known[name, repeat] = self._draw(changes, name, repeat)
+        scores = self._known[name, repeat][np.isin(self.fold_of_queries(), folds)]
+        return np.column_stack([scores, np.ones(len(scores))])
+
+    def _draw(self, changes: Changes, name: str, repeat: int) -> Array:
         of_changes = np.random.default_rng(derive_seed(self._seed, name))
         of_seed = np.random.default_rng(derive_seed(self._seed, name, repeat))
 
@@ -57,14 +66,10 @@ class Made:
             far = np.log10(changes["rate"] / 0.1)  # the optimum is at .1
             own = own + self.planted * (1 - far**2)
         shared = of_seed.normal(0, self.training, FOLDS)[self.fold_of_queries()]
-        scores = self._base + own + shared + of_seed.normal(0, 0.03, QUERIES)
-        held_out = np.isin(self.fold_of_queries(), folds)
-        return np.column_stack([scores, np.ones(QUERIES)])[held_out]
+        return self._base + own + shared + of_seed.normal(0, 0.03, QUERIES)
 
 
-def noise_studies(
-    number: int, trials: int, training: float, planted: float = 0.0
-) -> list[Confirmation]:
+def studies(number: int, trials: int, training: float, planted: float = 0.0) -> list[Confirmation]:
     """Return what searches find that have a trial better than the recipe as it is."""
     found = []
     for seed in range(number):
@@ -82,11 +87,11 @@ def main(number: int = 200) -> None:
     for trials in (10, 30):
         for training in (0.0, 0.006, 0.012):
             for planted in (0.0, 0.02, 0.04):
-                studies = noise_studies(number, trials, training, planted)
-                found = sum(each.found for each in studies) / number
-                naive = sum(each.fresh.difference.low > 0 for each in studies) / number
-                shown = np.mean([each.searched.difference.value for each in studies])
-                luck = np.mean([each.luck for each in studies])
+                all_of_them = studies(number, trials, training, planted)
+                found = sum(each.found for each in all_of_them) / number
+                naive = sum(each.fresh.difference.low > 0 for each in all_of_them) / number
+                shown = np.mean([each.searched.difference.value for each in all_of_them])
+                luck = np.mean([each.luck for each in all_of_them])
                 rates = f"{found:.1%} | {naive:.1%}"
                 print(f"{trials} | {training} | {planted} | {rates} | {shown:+.4f} | {luck:+.4f}")
 

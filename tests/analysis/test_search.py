@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.search import FOLDS, SPACE, Made, noise_studies
+from benchmarks.search import FOLDS, SPACE, Made, studies
 from competition.analysis.search import Trial, best_trial, confirm, search
 from competition.core.errors import InputError
 
@@ -15,20 +15,19 @@ def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("training", [0.0, 0.012])
-def test_pure_noise_is_no_gain(training: float) -> None:
-    """Whatever the noise is of: that of queries alone is met again on fresh seeds."""
-    studies = noise_studies(100, trials=10, training=training)
-    assert len(studies) > 60  # in the others, no trial was better
-    reports = sum(each.found for each in studies)
+def test_pure_noise_is_no_gain() -> None:
+    """Most of it is of queries, which fresh seeds meet again; `benchmarks/search.py` has other noise."""
+    found = studies(100, trials=10, training=0.003)
+    assert len(found) > 60  # in the others, no trial was better
+    reports = sum(each.found for each in found)
     assert reports <= 5
     # An interval that forgets the search would report more.
-    assert sum(each.fresh.difference.low > 0 for each in studies) > reports
+    assert sum(each.fresh.difference.low > 0 for each in found) > reports
 
     # What the best shows without any difference is what was said, or less.
     shown, luck = (
         np.mean(each)
-        for each in zip(*((s.searched.difference.value, s.luck) for s in studies), strict=True)
+        for each in zip(*((s.searched.difference.value, s.luck) for s in found), strict=True)
     )
     assert 0.4 * luck < shown < 1.2 * luck
 
