@@ -49,6 +49,7 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise
 	$(BIN)/python -m benchmarks.stacking
 	$(BIN)/python -m benchmarks.stages
+	$(BIN)/python -m benchmarks.schedule
 
 # The reference and the picture of the rooms are made from the code.
 docs: $(READY)
