@@ -155,6 +155,7 @@ def _build(order: Order, desk: Any) -> tuple[Built | Failed, Parcel]:
 
     workspace, steps = _opened.setdefault(root, (_Unlocked(root), {}))
     workspace.desk, workspace.number = desk, order.number
+    workspace.shared_by = "" if order.scratch is None else HOST
     if order.world > 1:
         _connect(order, desk)
     ended = attempt(workspace, steps, order.name, order.fingerprint)
@@ -173,13 +174,18 @@ class _Unlocked(Workspace):
 
     desk: Any = None
     number: int = 0
+    shared_by: str = ""  # the machine, where others have copies
 
     def lock(
         self, name: str, wait: bool = False, shared: bool = False
     ) -> AbstractContextManager[None]:
         """Hold a lock that is not the command's: it has those of the data and of the steps."""
         is_step = any(name in steps for _, steps in _opened.values())
-        return nullcontext() if shared or is_step else self._held(f"{HOST} {self.root} {name}")
+        return (
+            nullcontext()
+            if shared or is_step
+            else self._held(f"{self.shared_by} {self.root} {name}")
+        )
 
     @contextmanager
     def _held(self, name: str) -> Iterator[None]:
