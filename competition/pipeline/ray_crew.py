@@ -139,7 +139,10 @@ class RayCrew:
         commands = {each.command for each in self.steps}
         needs = [each for each in in_order([step], commands) if each is not step]
         paths = files_no_step_leaves(self.workspace, self.steps)
-        paths += [path for each in needs for path in each.files]
+        # The weights of models are read by the next step alone, outputs also by later ones.
+        for each in needs:
+            is_model = each.trains is not None and each not in step.needs
+            paths += [path for path in each.files if path.is_file() or not is_model]
         root = self.workspace.root
         return {str(path.relative_to(root)): self._send(path) for path in files_of(paths)}
 
