@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.scoring.resampling import CHUNK, MANY, draw, resampled_sums
+
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Statistic = Callable[[Array], Array]  # sums (resamples, m) -> values (resamples,)
@@ -27,7 +29,6 @@ SMALL_SAMPLE = 30
 LARGE_SAMPLE = 80
 
 _TINY = 1e-12  # of a standard error
-_CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory over 100,000 queries
 
 
 @dataclass(frozen=True)
@@ -366,33 +367,38 @@ def bootstrap(
         value = float(statistic(counts.sum(0))) if queries else math.nan
         return Estimate(value, math.nan, math.nan, queries)
 
+    if queries >= MANY:
+        values = statistic(resampled_sums(counts, seed, resamples))
+        return _of_percentiles(float(statistic(counts.sum(0))), values, within, queries)
+
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // queries)
+    step = max(1, CHUNK // queries)
     sums = np.empty((resamples, counts.shape[1]))
     errors = np.empty(resamples)
-
     for first in range(0, resamples, step):
         size = min(step, resamples - first)
-
-        # How often each query is drawn: counts of codes that no two resamples share.
-        drawn = rng.integers(0, queries, (size, queries))
-        drawn += np.arange(size)[:, None] * queries
-        times = np.bincount(drawn.ravel(), minlength=size * queries)
-        times = times.reshape(size, queries)  # (resamples, queries)
-
+        times = draw(rng, queries, size)  # (resamples, queries)
         sums[first : first + size] = times @ counts
         if queries < LARGE_SAMPLE:
             errors[first : first + size] = _standard_errors(counts, times, statistic)
 
     value = float(statistic(counts.sum(0)))
     values = statistic(sums)  # (resamples,)
-    if queries < LARGE_SAMPLE:
-        once = np.ones((1, queries), np.int64)  # the queries as they are
-        error = float(_standard_errors(counts, once, statistic)[0])
-        low, high = _studentised(value, error, values, errors, queries)
-    else:
-        low, high = np.percentile(values, (2.5, 97.5))
+    if queries >= LARGE_SAMPLE:
+        return _of_percentiles(value, values, within, queries)
 
+    once = np.ones((1, queries), np.int64)  # the queries as they are
+    error = float(_standard_errors(counts, once, statistic)[0])
+    low, high = _studentised(value, error, values, errors, queries)
+    least, greatest = within
+    return Estimate(value, max(low, least), min(high, greatest), queries)
+
+
+def _of_percentiles(
+    value: float, values: Array, within: tuple[float, float], queries: int
+) -> Estimate:
+    """Return a statistic with the interval of its percentiles over resamples, `(resamples,)`."""
+    low, high = np.percentile(values, (2.5, 97.5))
     least, greatest = within
     return Estimate(value, max(float(low), least), min(float(high), greatest), queries)
 
@@ -463,6 +469,12 @@ def _studentised(
 def paired_difference(counts: Array, other: Array, statistic: Statistic, seed: int = 0) -> Estimate:
     """Estimate the statistic of `counts` minus that of `other`, over the same queries in the same order."""
     m = counts.shape[1]
+    if len(counts) >= MANY:
+        # The sums of either are kept for its other comparisons.
+        parts = [resampled_sums(each, seed, RESAMPLES) for each in (counts, other)]
+        values = statistic(parts[0]) - statistic(parts[1])
+        value = float(statistic(counts.sum(0)) - statistic(other.sum(0)))
+        return _of_percentiles(value, values, (-math.inf, math.inf), len(counts))
 
     def difference(sums: Array) -> Array:  # (…, 2 * m) -> (…)
         return statistic(sums[..., :m]) - statistic(sums[..., m:])

@@ -121,7 +121,7 @@ def test_interval_of_a_mean_is_that_of_its_standard_error() -> None:
 def test_bootstrap_in_chunks_is_the_bootstrap_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.column_stack([np.random.default_rng(2).random(50), np.ones(50)])
     whole = metrics.bootstrap(counts, metrics.mean)
-    monkeypatch.setattr(metrics, "_CHUNK", 120)
+    monkeypatch.setattr(metrics, "CHUNK", 120)
     pieces = metrics.bootstrap(counts, metrics.mean)
     assert (pieces.value, pieces.low, pieces.high) == pytest.approx(
         (whole.value, whole.low, whole.high), rel=1e-12
