@@ -107,10 +107,7 @@ class RankedLists:
                 missing.
             cutoff: ranks after this one add nothing to nDCG, nor to its ideal.
         """
-        if tie is None:
-            tie = np.arange(len(query))
-        order = np.lexsort((tie, query))
-
+        order = _list_order(query, tie)
         starts = run_starts(query[order])
         lengths = np.diff(np.r_[starts, len(query)])
         self.queries: Codes = query[order][starts]  # (queries,) ascending
@@ -130,7 +127,9 @@ class RankedLists:
             rows = order[np.where(inside, starts[lists, None] + place, len(query))]
             self._matrices.append((lists, rows))
 
-        self._ideal = self._dcg(gain)
+        self._ideal = np.empty(len(self.queries))
+        for lists, rows in self._matrices:
+            self._ideal[lists] = self._discounted(-np.sort(-self._gain[rows], axis=1))
 
     def over_lists(self, score: Array, value: Callable[[Array], Array]) -> Array:
         """Return a value of each list, `(queries,)`.
@@ -153,17 +152,39 @@ class RankedLists:
 
     def _dcg(self, score: Array) -> Array:
         """Return the DCG of each list, `(queries,)`: sum of gain / log2(rank + 1) over ranks up to the cut-off."""
+        return self.over_lists(score, self._discounted)
 
-        def dcg(gain: Array) -> Array:  # (lists, longest) -> (lists,)
-            gain = gain[:, : self._cutoff]
-            discounted: Array = gain @ (1 / np.log2(np.arange(gain.shape[1]) + 2))
-            return discounted
-
-        return self.over_lists(score, dcg)
+    def _discounted(self, gain: Array) -> Array:
+        """Return the DCG of gains as they are ranked: `(lists, longest)` -> `(lists,)`."""
+        gain = gain[:, : self._cutoff]
+        discounted: Array = gain @ (1 / np.log2(np.arange(gain.shape[1]) + 2))
+        return discounted
 
     def ndcg(self, score: Array) -> Array:
         """Return the nDCG of each query, `(queries,)`; NaN without any gain. A score of -inf is not listed."""
         return _normalised(self._dcg(score), self._ideal)
+
+
+def _list_order(query: Codes, tie: Codes | None) -> Codes:
+    """Return the rows by query, within a query by `tie`, and within that as they come."""
+    rows = len(query)
+    ties = 1 if tie is None or not rows else int(tie.max()) + 1
+    whole = all(each.dtype.kind in "iu" for each in (query, tie) if each is not None)
+    known = rows and whole and query.min() >= 0 and (tie is None or tie.min() >= 0)
+    if not known or (int(query.max()) + 1) * ties * rows > np.iinfo(np.int64).max:
+        order: Codes = np.lexsort((np.arange(rows) if tie is None else tie, query))
+        return order
+
+    # One number of all three sorts in half the time, and holds the row.
+    key = query.astype(np.int64)
+    if tie is not None:
+        key *= ties
+        key += tie
+    key *= rows
+    key += np.arange(rows)
+    key.sort()
+    key %= rows
+    return key
 
 
 def run_starts(ordered: NDArray[Any]) -> Codes:
