@@ -109,7 +109,7 @@ class TokenRows:
         """Stand in for the table's `forward`."""
         padding = self._table.padding_idx
         if not self._table.training:
-            return functional.embedding(ids, self.weight, padding)
+            return functional.embedding(ids, self._table.weight, padding)
 
         distinct, places = torch.unique(ids, return_inverse=True)
         place = None
