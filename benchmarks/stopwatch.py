@@ -38,6 +38,10 @@ STAGES = {
     ),
     "training: clipping": ("competition.training.device:PreciseAccelerator.clip_grad_norm_",),
     "training: optimiser": ("torch.optim.adamw:AdamW.step",),
+    "training: token table": tuple(
+        f"competition.training.token_rows:TokenRows.{name}"
+        for name in ("step", "_catch_up", "catch_up_all")
+    ),
     "training: averages": ("competition.training.optimizer:TrainingState._update_average",),
     PREDICTION: ("competition.training.predict:predict",),
     "trees": (
@@ -97,9 +101,6 @@ class _Timed(MetaPathFinder, Loader):
             for function in functions:
                 module, _, path = function.partition(":")
                 self._targets.setdefault(module, []).append((path, stage))
-        self.missed = {
-            f"{module}:{path}" for module, all_ in self._targets.items() for path, _ in all_
-        }
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: Any = None
@@ -110,7 +111,7 @@ class _Timed(MetaPathFinder, Loader):
         for finder in sys.meta_path:
             found = None if finder is self else finder.find_spec(name, path, target)
             if found is not None and found.loader is not None:
-                self._loader, found.loader = found.loader, _Wrapping(self, found.loader)
+                found.loader = _Wrapping(self, found.loader)
                 return found
         return None
 
@@ -124,7 +125,6 @@ class _Timed(MetaPathFinder, Loader):
             raw = owner.__dict__.get(name) if parents else getattr(owner, name)
             if raw is None:
                 raw = getattr(owner, name)  # inherited
-            self.missed.discard(f"{module.__name__}:{path}")
             setattr(owner, name, self._timed(raw, stage))
 
     def _timed(self, raw: Any, stage: str) -> Any:
