@@ -30,6 +30,7 @@ LONG = (
     "train --recipe r1 --fold 2 --dry-run",
     "train --recipe t3 --all",
     "train --recipe c1 --set",
+    "distill",
     "export",
     "serve",
     "push",

@@ -2,10 +2,6 @@
 
 import asyncio
 import json
-import re
-import shlex
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +13,6 @@ from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.serving.limits import Limits, Meter
 from tests.conftest import refused
 from tests.pipeline.serving.hostile import besiege
-from tests.pipeline.serving.listening import listening
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
@@ -179,21 +174,3 @@ def test_the_page_asks_the_route_and_fetches_nothing_else(client: TestClient) ->
 def test_only_an_export_is_served(tmp_path: Path) -> None:
     assert "is not a folder that `comp export` wrote" in refused("serve", tmp_path)
     assert "is not a folder that `comp export` wrote" in refused("push", tmp_path, "a/b")
-
-
-def test_the_curl_of_the_documentation_is_answered(scorer: FolderScorer) -> None:
-    """As it stands there, but for the port, by a server that listens."""
-    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    page = (Path(__file__).parents[3] / "docs/how-to/serve.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^curl .*?}'$", page, re.MULTILINE | re.DOTALL)
-    with listening(scorer) as address:
-        here = command.replace("\\\n", " ").replace("http://localhost:8080", address)
-        words = shlex.split(here)
-        answer = json.loads(subprocess.check_output([*words, "--silent", "--noproxy", "*"]))
-
-    documents = json.loads(words[words.index("-d") + 1])["documents"]
-    scores = scorer.score("usb c cable", documents)
-    best = int(scores.argmax())
-    assert answer["results"][0] == {"index": best, "relevance_score": scores[best]}
