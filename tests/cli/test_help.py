@@ -32,6 +32,7 @@ LONG = (
     "train --recipe c1 --set",
     "distill",
     "export",
+    "predict new.csv --from model",
     "serve",
     "push",
 )

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from competition.core.workspace import Workspace
 from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.serving.limits import Limits, Meter
-from tests.conftest import refused
+from tests.conftest import comp, refused
 from tests.pipeline.serving.hostile import besiege
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
@@ -113,10 +114,33 @@ def test_what_is_wrong_is_said_in_a_sentence(
 
 
 def test_hostile_requests_are_never_a_fault_of_the_server(client: TestClient) -> None:
-    counted, wrong = besiege(client, count=150)
+    counted, wrong = besiege(client, count=100)
     assert wrong == []
-    assert counted.total() == 150
-    assert {200, 422} <= counted.keys()
+    assert counted.total() == 100
+    assert counted[200] > 100 / 4  # which the model read
+    assert counted[422] > 0
+
+
+def test_rerank_gives_the_scores_that_comp_predict_writes_to_the_last_bit(
+    client: TestClient, exported: Made, tmp_path: Path
+) -> None:
+    titles = [f"USB cable {i} of {'a' * (i % 7)} metres" for i in range(19)] + ["Lamp", "Lamp"]
+    queries = ["usb cable", "red lamp", "usb"]
+    rows = [(query, title) for title in titles for query in queries]  # a query's rows apart
+    table = pd.DataFrame(rows, columns=["query", "product_title"])
+    table.to_parquet(tmp_path / "rows.parquet")
+    words = ("predict", tmp_path / "rows.parquet", "--from", exported[1])
+    result = comp(*words, "--out", tmp_path / "scored.parquet")
+    assert result.exit_code == 0, result.output
+    scored = pd.read_parquet(tmp_path / "scored.parquet")
+
+    for query in queries:
+        written = scored.loc[scored["query"] == query, "score"].tolist()
+        request = {"query": query, "documents": titles[:20]}
+        results = client.post("/rerank", json=request).json()["results"]
+        scores = {each["index"]: each["relevance_score"] for each in results}
+        assert [scores[i] for i in range(20)] == written[:20]
+        assert written[20] == written[19]  # the lamp that is there twice
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"])
