@@ -24,7 +24,10 @@ def hostile_requests(folder: Path, count: int, seed: int) -> int:
     sizes = []
     wrong: list[str] = []
     statuses: dict[int, int] = {}
-    with listening(FolderScorer(exported)) as address, httpx.Client(base_url=address) as client:
+    with (
+        listening(FolderScorer(exported)) as address,
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
         for again in (0, 1):
             counted, faults = besiege(client, count, seed + again)
             wrong += faults

@@ -9,9 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.core.errors import InputError
 from competition.core.workspace import Workspace
+from competition.pipeline.exporting.sample import texts_of
 from competition.pipeline.folder_scorer import FolderScorer
+from competition.pipeline.serving.catalogue import Catalogue
 from competition.pipeline.serving.limits import Limits, Meter
+from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, refused
 from tests.pipeline.serving.hostile import besiege
 
@@ -151,7 +156,13 @@ def test_other_methods_and_paths_are_refused(client: TestClient, method: str) ->
 
 def test_what_was_served_is_counted_under_few_names(scorer: FolderScorer) -> None:
     client = TestClient(make_app(scorer, LIMITS))
-    assert client.get("/health").json() == {"status": "ok", "model": "served", "kind": "classes"}
+    assert client.get("/health").json() == {
+        "status": "ok",
+        "model": "served",
+        "kind": "classes",
+        "products": 0,
+    }
+    assert client.get("/search", params={"query": "x"}).status_code == 404  # no workspace is named
     client.post("/rerank", json={"query": "x", "documents": ["a", "b", "c"]})
     client.post("/rerank", content=b"x" * 30_000)
     for number in range(5):
@@ -185,6 +196,31 @@ def test_requests_that_too_many_wait_before_are_sent_away() -> None:
         return await asyncio.gather(first, *waiting)
 
     assert asyncio.run(crowd()) == [True] * 3
+
+
+def test_products_of_a_workspace_are_found_as_the_texts_that_the_model_was_trained_on(
+    scorer: FolderScorer, exported: Made
+) -> None:
+    catalogue = Catalogue.open(exported[0], scorer.card.fields)
+    pipeline = Pipeline(exported[0])
+    recipe = pipeline.recipes.member("served")
+    assert isinstance(recipe, EncoderRecipe)
+    examples = pipeline.tables.examples
+    (_, text), *_ = texts_of(pipeline.tables, recipe, examples.head(1))
+
+    client = TestClient(make_app(scorer, LIMITS, catalogue))
+    assert client.get("/health").json()["products"] == len(catalogue)
+    found = client.get("/search", params={"query": text[:200], "limit": 3}).json()["documents"]
+    assert found[0] == text
+    assert len(found) == 3
+    for wrong in ({}, {"query": ""}, {"query": "x" * 2_001}, {"query": "x", "limit": 101}):
+        assert client.get("/search", params=wrong).status_code == 422
+    assert client.get("/search", params={"query": "qzxv"}).json() == {"documents": []}
+
+
+def test_a_workspace_of_another_competition_is_refused(exported: Made) -> None:
+    with pytest.raises(InputError, match="have no author, which the model reads"):
+        Catalogue.open(exported[0], ("title", "author"))
 
 
 def test_the_page_asks_the_route_and_fetches_nothing_else(client: TestClient) -> None:
