@@ -112,7 +112,7 @@ def export_run(
 
             exported.latency = measure_latency(temporary, reference.sample.pairs)
 
-        facts = CardFacts.read(plan, tables, recipe, choice, licence)
+        facts = CardFacts.collect(plan, tables, recipe, choice, licence, temporary)
         write_text(temporary / README, model_card(facts, exported))
         write_certificate(temporary, _certificate(pipeline, recipe, choice, reference, exported))
     return exported
@@ -134,7 +134,7 @@ def _write_torch(
     plan = pipeline.plan
     kind = reference.kind
     tokenizer = load_tokenizer(plan.artifacts.sources(recipe).encoder)
-    write_classifier(folder, choice.model, tokenizer, recipe.max_length)
+    write_classifier(folder, choice.model, tokenizer, recipe.max_length, recipe.template)
     _folder_card(pipeline, recipe, choice).write(folder)
 
     logits = TorchRunner(folder).logits(reference.sample.pairs)
