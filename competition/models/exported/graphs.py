@@ -17,7 +17,7 @@ import competition.models.encoder.quiet  # noqa: F401
 from competition.core.errors import InputError
 from competition.models.exported.first_token import read_first_token_alone
 from competition.models.exported.folder import FP32
-from competition.models.exported.runner import Array, Pair, tokenised
+from competition.models.exported.runner import Array, Pair, PairReader
 
 OPSET = 20  # the first that has GELU as one operation
 # Pairs at a time: what lies between two matrices of a layer then stays in the processor's cache,
@@ -123,8 +123,8 @@ def write_static_int8(source: Path, target: Path, tokenizer: Any, pairs: Sequenc
         """Gives the pairs one batch at a time."""
 
         def __init__(self) -> None:
-            texts = list(pairs[:CALIBRATED])
-            self._batches = iter([_inputs(batch) for _, batch in tokenised(tokenizer, texts, "np")])
+            batches = PairReader(tokenizer).batches(pairs[:CALIBRATED])
+            self._batches = (batch for _, batch in batches)
 
         def get_next(self) -> dict[str, Any] | None:
             """Return the next batch, None behind the last."""
@@ -154,7 +154,7 @@ class GraphRunner:
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
         self.tokens = 0
-        self.tokenizer = tokenizer
+        self._reader = PairReader(tokenizer)
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
@@ -163,14 +163,10 @@ class GraphRunner:
         """Return the logits of pairs, `(pairs, labels)`."""
         (output,) = self._session.get_outputs()
         logits: Array = np.empty((len(pairs), output.shape[1]))
-        for places, batch in tokenised(self.tokenizer, pairs, "np", AT_ONCE):
-            (logits[places],) = self._session.run(None, _inputs(batch))
+        for places, batch in self._reader.batches(pairs, AT_ONCE):
+            (logits[places],) = self._session.run(None, batch)
             self.tokens += int(batch["attention_mask"].sum())
         return logits
-
-
-def _inputs(batch: Any) -> dict[str, Any]:
-    return {name: array.astype(np.int64) for name, array in batch.items()}
 
 
 @contextmanager

@@ -137,7 +137,9 @@ def _write_torch(
     write_classifier(folder, choice.model, tokenizer, recipe.max_length, recipe.template)
     _folder_card(pipeline, recipe, choice).write(folder)
 
-    logits = TorchRunner(folder).logits(reference.sample.pairs)
+    runner = TorchRunner(folder)
+    runner.reader.check(reference.sample.pairs)
+    logits = runner.logits(reference.sample.pairs)
     form = reference.compare("transformers", ".", outputs_of(kind, logits), SAME)
     exported.forms.append(check_same(form))
     own = cross_encoder_logits(folder, reference.sample.pairs)

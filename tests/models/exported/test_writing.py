@@ -153,10 +153,10 @@ def test_a_template_leaves_as_what_the_tokenizer_adds(
 
     # What is read is the template, around texts that are read as they are alone.
     layout = make_layout(load_tokenizer(copy), template, recipe.max_length, "", served=True)
-    texts = (runner.tokenizer(text, add_special_tokens=False) for text in ("lamp", "oak"))
+    texts = (runner.reader.tokenizer(text, add_special_tokens=False) for text in ("lamp", "oak"))
     query, document = (np.array(text["input_ids"], np.int32) for text in texts)
     expected, _ = layout.join(query, document, recipe.max_length)
-    assert runner.tokenizer("lamp", "oak")["input_ids"] == expected.tolist()
+    assert runner.reader.tokenizer("lamp", "oak")["input_ids"] == expected.tolist()
     assert len(layout.between) > 0
 
 
