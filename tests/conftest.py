@@ -1,10 +1,12 @@
 """Workspaces for tests, from the built-in catalogue or from real rows beside the project."""
 
 import fcntl
+import gc
 import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -20,6 +22,11 @@ from competition.data.augment import texts_to_translate
 from tests.esci import CONTEST
 from tests.marian import make_marian
 
+# No test pulls a plug: what the disk has not yet is read back all the same.
+os.fsync = lambda descriptor: None
+# The libraries' objects are there to the end; to look through them for waste again and again takes a tenth of the time.
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
 # No test may use a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # The machine may be busy, so no test fails because an example is slow.
@@ -143,21 +150,29 @@ def marian(
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a file or folder that the first process to ask for it makes; all read it and leave it as it is."""
+    # Processes of pytest-xdist have their folders side by side.
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / name).exists():
+            make(shared / f"in-making-{name}")
+            (shared / f"in-making-{name}").rename(shared / name)
+    return shared / name
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Make a workspace in which `comp run` has made everything; tests read it and do not change it."""
-    # Processes of pytest-xdist have their folders side by side: the first trains, the others copy.
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    trained = shared / "trained"
 
-    with (shared / "trained.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not trained.exists():
-            workspace = make_workspace(shared / "in-training")
-            result = comp("run", "-w", workspace.root)
-            assert result.exit_code == 0, result.output
-            workspace.root.rename(trained)
+    def train(root: Path) -> None:
+        make_workspace(root)
+        result = comp("run", "-w", root)
+        assert result.exit_code == 0, result.output
 
+    trained = made_once(tmp_path_factory, "trained", train)
     return Workspace(shutil.copytree(trained, tmp_path_factory.mktemp("finished") / "w"))

@@ -1,4 +1,4 @@
-"""The soak in small: a run killed twice, one whose disk refuses two writes, 250 bad inputs, an encoder."""
+"""The soak in small: a run killed twice, one whose disk refuses two writes, 100 bad inputs, an encoder."""
 
 import random
 import re
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 def test_faults_and_bad_inputs_leave_what_is_right() -> None:
     few = ["--kills", "0", "--kills-at-writes", "2", "--refusals", "2", "--at-once", "2"]
     few += ["--kills-beside", "0"]  # tests/pipeline/test_jobs.py has some
-    few += ["--inputs", "250", "--families", "1", "--tables", "150", "--adapters", "2"]
-    few += ["--members", "16", "--requests", "0"]
+    few += ["--inputs", "100", "--families", "1", "--tables", "60", "--adapters", "2"]
+    few += ["--members", "8", "--requests", "0"]
     done = forked(main, few)
     assert done.codes == [0], done.stdout + done.stderr
     counts = dict(
@@ -30,7 +30,7 @@ def test_faults_and_bad_inputs_leave_what_is_right() -> None:
     assert int(counts["killed_at_writes"]) >= 2
     assert int(counts["refused_writes"]) >= 2
     assert (
-        "bad inputs: 250, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
+        "bad inputs: 100, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
     )
     assert "encoders: 6 of 6 families by methods train, or are refused by key" in done.stdout
     assert "adapters: 2 of 2 killed; 2 of 2 ended in the same bytes" in done.stdout

@@ -168,8 +168,18 @@ ENSEMBLES: dict[str, dict[str, object]] = {
     "decided": {"method": "paper", "can": True, "thresholds": "macro-F1"},
     "nested-decided": {"method": "paper", "can": True, "thresholds": "macro-F1", "nested": True},
 }
-# What takes longest is fitted for one task; tests of ensembles try each method on each.
-TASKS_OF = {"mixed": ["task2"], "nested-mixed": ["task1"]}
+# Each is fitted for one task; tests of ensembles try each method on each.
+TASKS_OF = {
+    "average": ["task1"],
+    "average-of-dropped": ["task2"],
+    "greedy": ["task2"],
+    "stacked": ["task3"],
+    "mixed": ["task2"],
+    "nested-mixed": ["task1"],
+    "nested-stacked": ["task2"],
+    "decided": ["task1", "task2"],  # of an order, nothing is decided
+    "nested-decided": ["task3"],
+}
 # Weights and decisions are kept only where they help beyond doubt, an epoch may be best by either
 # labels.
 MAY_STAY = {"greedy", "decided", "best-epoch"}
@@ -211,20 +221,13 @@ def outputs_of_fold(
     ]
     steps += [step for name in ENCODERS for step in pipeline.training_steps(name, FOLD)]
     execute(workspace, {step.name: step for step in steps}.values())
-    return {
-        name: pd.read_parquet(workspace.oof_fold(name, FOLD))
-        for name in [*names(pipeline), *ENCODERS]
-    }
+    return {name: pd.read_parquet(workspace.oof_fold(name, FOLD)) for name in [*names(), *ENCODERS]}
 
 
-def names(pipeline: Pipeline) -> Iterable[str]:
+def names() -> Iterable[str]:
     """Every run that is made whole, ensembles by task."""
-    for name in [*MEMBERS, *ENSEMBLES]:
-        recipe = pipeline.recipes.run(name)
-        tasks = [""]
-        if isinstance(recipe, EnsembleRecipe):
-            tasks = TASKS_OF.get(name) or pipeline.recipes.tasks_of(recipe)
-        yield from (f"{name}-{task}" if task else name for task in tasks)
+    yield from MEMBERS
+    yield from (f"{name}-{task}" for name, tasks in TASKS_OF.items() for task in tasks)
 
 
 def test_runs_marked_held_out_are_the_same_whatever_the_labels_of_the_fold(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A tiny encoder, pairs with every feature, and recipes without dropout."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,21 @@ class Bench:
     sources: Sources
     examples: pd.DataFrame
     products: pd.DataFrame
+    _pairs: dict[object, Pairs] = field(default_factory=dict)
 
     def pairs(self, recipe: EncoderRecipe) -> Pairs:
-        """The examples as a recipe reads them."""
-        assert self.sources.vocabulary is not None
+        """The examples as a recipe reads them; each reading is made once."""
         texts = views(recipe.architecture, recipe.field_order, CONTEST)
-        vocabulary = Vocabulary.load(self.sources.vocabulary)
-        tokenizer = load_tokenizer(self.sources.encoder)
-        return Pairs.make(
-            tokenizer, self.examples, self.products, texts, recipe.max_length, vocabulary, True,
-            locales=CONTEST.locales,
-        )  # fmt: skip
+        key = recipe.architecture, recipe.field_order, recipe.max_length
+        if key not in self._pairs:
+            assert self.sources.vocabulary is not None
+            vocabulary = Vocabulary.load(self.sources.vocabulary)
+            tokenizer = load_tokenizer(self.sources.encoder)
+            self._pairs[key] = Pairs.make(
+                tokenizer, self.examples, self.products, texts, recipe.max_length, vocabulary, True,
+                locales=CONTEST.locales,
+            )  # fmt: skip
+        return self._pairs[key]
 
     def model(self, recipe: EncoderRecipe, seed: int = 5) -> RelevanceModel:
         """A model in float64 and in evaluation mode, so that the encoder's dropout is off while gradients flow."""

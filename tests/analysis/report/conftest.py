@@ -7,7 +7,7 @@ import pytest
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.analysis.test_review_page import ATTACKS
-from tests.conftest import LEXICAL_ALONE, comp, make_workspace
+from tests.conftest import LEXICAL_ALONE, comp, made_once, make_workspace
 from tests.esci import CONTEST
 
 
@@ -22,9 +22,7 @@ def report_of(workspace: Workspace, file: Path) -> str:
 @pytest.fixture(scope="session")
 def finished_page(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a workspace in which everything is done."""
-    file = tmp_path_factory.mktemp("report") / "report.html"
-    report_of(finished, file)
-    return file
+    return made_once(tmp_path_factory, "report.html", lambda file: report_of(finished, file))
 
 
 @pytest.fixture(scope="session")

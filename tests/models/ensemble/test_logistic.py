@@ -262,7 +262,7 @@ def test_a_lexical_member_is_half_of_the_trees(task: str) -> None:
 @pytest.mark.parametrize("method", ["logistic", "mixed"])
 @pytest.mark.parametrize("task", TASKS)
 def test_a_millionth_in_the_members_moves_no_decision_but_true_ties(task: str, method: str) -> None:
-    examples = make_examples(60, 40)
+    examples = make_examples(40, 40)
     members, text = make_members(task, examples), made_text(examples)
     other = [disturbed(member, 1e-6, seed) for seed, member in enumerate(members)]
     one, two = (
