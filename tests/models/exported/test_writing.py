@@ -151,6 +151,10 @@ def test_a_template_leaves_as_what_the_tokenizer_adds(
     outputs = outputs_of(kind, runner.logits(reference.sample.pairs))
     assert reference.compare("transformers", ".", outputs, SAME).fault == ""
 
+    logits = cross_encoder_logits(target, reference.sample.pairs)
+    if logits is not None:  # sentence-transformers is there
+        assert reference.compare("it", ".", outputs_of(kind, logits), SAME).fault == ""
+
     # What is read is the template, around texts that are read as they are alone.
     layout = make_layout(load_tokenizer(copy), template, recipe.max_length, "", served=True)
     texts = (runner.reader.tokenizer(text, add_special_tokens=False) for text in ("lamp", "oak"))
