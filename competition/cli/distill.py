@@ -16,7 +16,7 @@ from competition.core.workspace import Workspace
 @app.command(
     epilog=help_epilog(
         "comp distill blend --into small",
-        'comp distill c1 --into small --set epochs=3 --set \'distill_rows=["labelled", "test"]\'',
+        'comp distill c1 --into c1-small --set epochs=3 --set \'distill_rows=["labelled", "test"]\'',
     )
 )
 def distill(
