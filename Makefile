@@ -49,11 +49,13 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise
 	$(BIN)/python -m benchmarks.stacking
 	$(BIN)/python -m benchmarks.stages
+	$(BIN)/python -m benchmarks.schedule
 
 # The reference and the picture of the rooms are made from the code.
 docs: $(READY)
 	$(BIN)/python docs/build.py
 	$(BIN)/python docs/rooms.py
+	$(BIN)/python -m docs.scale
 
 # The README's pictures are made from a demo in a folder of its own; needs Chromium.
 pictures: $(READY)

@@ -151,6 +151,11 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (DOCS / "reference.md").read_text(encoding="utf-8") == reference, "run `make docs`"
 
 
+def test_the_page_of_costs_is_what_the_arithmetic_says() -> None:
+    page = runpy.run_path(str(DOCS / "scale.py"))["page"]()
+    assert (DOCS / "scale.md").read_text(encoding="utf-8") == page, "run `make docs`"
+
+
 def test_the_pictures_fetch_nothing_and_say_what_they_show() -> None:
     pages = {
         page: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", DOCS / "report.md")

@@ -22,6 +22,7 @@ from competition.config.ablation_tables import (
     load_table,
 )
 from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.keys import RUN_SEPARATOR
 from competition.config.recipe import AnyRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
@@ -103,6 +104,12 @@ class Ablation:
         if nested and not table.learns:
             raise InputError(
                 f"The table {named.name!r} learns from no other run, so there is nothing to nest."
+            )
+        first_run = _run_name(named, base, table.rows[0].name, base.seed)
+        if table.audits and RUN_SEPARATOR in first_run:
+            raise InputError(
+                f"{named.source}: rows follow the audit of {first_run!r}, whose {RUN_SEPARATOR!r} would name two runs: "
+                "rename the first row, or the file."
             )
         pretrains = any(row.pretraining is not None for row in table.rows)
         if pretrains and not isinstance(base, EncoderRecipe):

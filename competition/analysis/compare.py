@@ -72,7 +72,7 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[Compared
 
         values = [[one.values for one in each] for each in counts]
         statistic = counts[0][0].statistic
-        fold = _fold_of_queries(pipeline, task, counts[0][0].queries)
+        fold = fold_of_queries(pipeline, task, counts[0][0].queries)
         result = compare_seeds(values[0], values[1], fold, statistic)
         scores = tuple(float(statistic(np.sum(each, axis=0).sum(axis=0))) for each in values)
         paths = [path for each in kept for path in each[0].label_paths]
@@ -155,7 +155,7 @@ def _count(pipeline: Pipeline, plan: RunPlan, task: Task) -> Counts:
     return evaluation.count_outputs(task, plan.kind, pipeline.tables.read_run(plan).held_out, train)
 
 
-def _fold_of_queries(pipeline: Pipeline, task: Task, units: Codes) -> Codes:
+def fold_of_queries(pipeline: Pipeline, task: Task, units: Codes) -> Codes:
     """Return the fold of `five` of each query, or of each row where rows stand for themselves.
 
     Folds of `ten` are halves of these, so that what is in different folds was never predicted by

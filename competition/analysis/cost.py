@@ -7,7 +7,7 @@ of the sample in a temporary folder: nothing is written to the workspace.
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -99,42 +99,46 @@ def estimate_cost(
     )
     # The share of training rows that an audit leaves.
     kept = 1 - pipeline.plan.settings.noise_fraction if recipe.drop_noise_from else 1.0
-    models = len(recipe.all_seeds)
-    kind = pipeline.recipes.kind_of(recipe)
     row_counts = {}
     for number in numbers:
         masks = sides(recipe, kind, examples, fold_of_row, (number,))
-        row_counts[number] = {side: int(mask.sum()) for side, mask in masks.items()}
-
-    def steps(trained: float, rows_per_step: float) -> int:
-        return models * recipe.epochs * math.ceil(trained / rows_per_step)
+        counts = {side: int(mask.sum()) for side, mask in masks.items()}
+        row_counts[number] = counts | {"train": round(counts["train"] * kept)}
 
     # Free memory is looked up before the benchmark takes some.
     device = find_device(recipe.precision)
     total_steps = sum(
-        steps(rows["train"] * kept, recipe.batch_size) for rows in row_counts.values()
+        _steps(recipe, rows["train"], recipe.batch_size) for rows in row_counts.values()
     )
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
         times = benchmark_steps(pipeline, recipe, Path(folder), total_steps)
 
-    costs = []
-    for number, rows in row_counts.items():
-        trained = round(rows["train"] * kept * (1 + times.augmentation))
-        fold_steps = steps(trained, times.step_rows)
-
-        # The held-out rows are scored after each epoch, test rows once.
-        evaluations = max(1, recipe.epochs)
-        predicted = models * (evaluations * rows["held_out"] + rows["test"])
-        costs.append(
-            FoldCost(
-                fold=number,
-                rows=trained,
-                steps=fold_steps,
-                tokens=round(fold_steps * times.step_tokens),
-                seconds=fold_steps * times.step_seconds + predicted * times.predict_seconds,
-            )
-        )
+    costs = [scale_up(recipe, times, number, rows) for number, rows in row_counts.items()]
     return CostEstimate(device, times, times.tokenize_seconds * len(examples), costs)
+
+
+def scale_up(
+    recipe: EncoderRecipe, times: StepTimes, fold: int, rows: Mapping[str, int]
+) -> FoldCost:
+    """Return the cost of a fold by the times of a few steps; `rows` are those of `train`, `held_out` and `test`."""
+    trained = round(rows["train"] * (1 + times.augmentation))
+    steps = _steps(recipe, trained, times.step_rows)
+
+    # The held-out rows are scored after each epoch, test rows once.
+    evaluations = max(1, recipe.epochs)
+    predicted = len(recipe.all_seeds) * (evaluations * rows["held_out"] + rows["test"])
+    return FoldCost(
+        fold=fold,
+        rows=trained,
+        steps=steps,
+        tokens=round(steps * times.step_tokens),
+        seconds=steps * times.step_seconds + predicted * times.predict_seconds,
+    )
+
+
+def _steps(recipe: EncoderRecipe, rows: float, rows_per_step: float) -> int:
+    """Return the optimizer steps of a fold over some training rows."""
+    return len(recipe.all_seeds) * recipe.epochs * math.ceil(rows / rows_per_step)
 
 
 def benchmark_steps(

@@ -301,7 +301,7 @@ class _ShuffledWorkspaces:
         shutil.copy(workspace.settings_file, folder)
         if workspace.recipe_folder.is_dir():
             shutil.copytree(workspace.recipe_folder, folder / workspace.recipe_folder.name)
-        copy = Workspace.open(folder)
+        copy = Workspace.open(folder, workspace.paths_from)
         store.save(
             copy,
             self._pipeline.plan.contest,

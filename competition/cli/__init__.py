@@ -33,6 +33,7 @@ from competition.cli import status
 from competition.cli import doctor
 from competition.cli import report
 from competition.cli import ablate
+from competition.cli import tune
 from competition.cli import curve
 from competition.cli import clean
 

@@ -93,7 +93,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "basis": None,
     }
     lines = [{str(name): cell for name, cell in line.items()} for line in log.to_dict("records")]
-    show_table(space.leaderboard.name, header, [_cells(line) for line in lines], left=5)
+    show_table(space.leaderboard.name, header, [_cells(line) for line in lines], left=4)
 
     if log["public"].any():
         console.print("above: public score minus the out-of-fold score of the table.")

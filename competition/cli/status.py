@@ -19,6 +19,9 @@ _LOOKS = {
     "stale": ("▲", "yellow"),
     "done": ("■", "green"),
 }
+_MOST_COLUMNS = (
+    5  # of folds, each of which has one; more share one, or 80 characters would not hold them
+)
 _LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date   · missing"
 
 
@@ -83,10 +86,12 @@ def _steps_of(plan: "RunPlan") -> list[str]:
 def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
     """Show a row per run: the state of each fold, of its test rows, of the whole run and its audit."""
     folds = range(max(len(plan.folds) for plan in plans))
-    header = {
+    is_narrow = len(folds) <= _MOST_COLUMNS
+    header: dict[str, str | None] = {
         "run": "run",
         "kind": "kind",
-        **{f"fold_{fold}": str(fold) for fold in folds},
+        **{f"fold_{fold}": str(fold) if is_narrow else None for fold in folds},
+        "folds": None if is_narrow else "folds",
         "test": "test rows",
         "whole": "complete",
         "audit": "audit",
@@ -100,6 +105,7 @@ def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
 
         cells = [
             *(_mark([state]) for state in trained),
+            _mark(trained),
             _mark(predicted),
             _mark([_worst([*trained, *predicted, *own])]),
             _mark([states.get(f"audit {plan.name}")]),

@@ -13,7 +13,8 @@ from competition.core.errors import InputError, join_names
 from competition.core.workspace import ALL_ROWS, Workspace
 
 if TYPE_CHECKING:
-    from competition.config.recipe import AnyRecipe
+    from competition.config.settings import VariedRecipe
+    from competition.pipeline.execute import Step
     from competition.pipeline.steps import Pipeline
 
 
@@ -82,47 +83,51 @@ def train(
         )
 
     chosen = parse_tracker(tracker) if tracker is not None else None
-    name, added = _vary(space, recipe, changes or [], write=not dry_run)
+    name, variant = _vary(space, recipe, changes or [])
+    added = {} if variant is None else {name: variant.recipe}
     pipeline = Pipeline(space, added, tracker=chosen)
 
+    # The file of a changed recipe is written once its plan refuses nothing.
+    steps = pipeline.all_rows_steps(name) if all_rows else pipeline.recipe_steps(name, fold)
+    if variant is not None:
+        _name_file(space, variant, write=not dry_run)
     if dry_run:
         show_dry_run(pipeline, name, fold)
         return
     if all_rows:
-        _train_all(pipeline, name)
+        _train_all(pipeline, name, steps)
         return
 
-    made = execute(space, pipeline.recipe_steps(name, fold))
+    made = execute(space, steps)
     trained = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
     console.print(f"{trained}: {_outcome(bool(made))}. Files: {space.run(name)}")
     _show_scores(pipeline, name, fold)
 
 
 def _vary(
-    space: Workspace, recipe: str | None, options: list[str], write: bool
-) -> tuple[str, dict[str, "AnyRecipe"]]:
-    """Return the name of the recipe to train, and that recipe itself where options change keys of it.
+    space: Workspace, recipe: str | None, options: list[str]
+) -> tuple[str, "VariedRecipe | None"]:
+    """Return the name of the recipe to train, and the changed recipe where options change keys of it.
 
     Args:
         space: whose recipe.
         recipe: its name; None for the default one.
         options: `key=value` each.
-        write: whether the changed recipe gets a file, unless it has one.
     """
     from competition.config.encoder_recipe import EncoderRecipe
     from competition.config.recipe import LexicalRecipe
     from competition.config.settings import load_settings, vary_recipe
-    from competition.config.variants import parse_changes, write_variant
+    from competition.config.variants import parse_changes
 
     settings = load_settings(space)
     name = recipe or settings.default_recipe
     if not options:
-        return name, {}
+        return name, None
 
     variant = vary_recipe(space, settings, open_contest(space), name, parse_changes(options))
     if variant.recipe.name == name:
         console.print(f"{name} has these values already: nothing is changed.")
-        return name, {}
+        return name, None
 
     if not isinstance(variant.recipe, EncoderRecipe | LexicalRecipe):
         raise InputError(
@@ -133,24 +138,31 @@ def _vary(
     # One that is back at its default switches something off, which is a change.
     if idle := [key for key in unused if getattr(variant.recipe, key) != fields[key].default]:
         warn(f"{join_names(idle)} changes nothing here: what it belongs to is switched off.")
-    where = f"would be {space.recipe_folder / variant.recipe.name}.toml"
+    return variant.recipe.name, variant
+
+
+def _name_file(space: Workspace, variant: "VariedRecipe", write: bool) -> None:
+    """Write the file of a changed recipe, unless it is there, or say where it would be."""
+    from competition.config.variants import write_variant
+
+    name = variant.recipe.name
+    where = f"would be {space.recipe_folder / name}.toml"
     if write:
-        where = str(write_variant(space, variant.recipe.name, variant.base, variant.changes))
-    console.print(f"{name} with other keys is the recipe {variant.recipe.name}: {where}")
-    return variant.recipe.name, {variant.recipe.name: variant.recipe}
+        where = str(write_variant(space, name, variant.base, variant.changes))
+    console.print(f"{variant.base} with other keys is the recipe {name}: {where}")
 
 
 def _outcome(made: bool) -> str:
     return "done" if made else "nothing to do, everything is up to date"
 
 
-def _train_all(pipeline: "Pipeline", name: str) -> None:
+def _train_all(pipeline: "Pipeline", name: str, steps: "list[Step]") -> None:
     """Train one model on all training rows; it is not scored."""
     from competition.config.encoder_recipe import EncoderRecipe
     from competition.pipeline.execute import execute
 
     recipe, space = pipeline.recipes.member(name), pipeline.workspace
-    made = execute(space, pipeline.all_rows_steps(name))
+    made = execute(space, steps)
     folder = space.model(name, ALL_ROWS)
     console.print(f"{name}, all training rows: {_outcome(bool(made))}. Files: {folder}")
     console.print(

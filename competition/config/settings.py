@@ -104,7 +104,7 @@ def read_settings(workspace: Workspace) -> tuple[Settings, Contest]:
     """
     source = workspace.settings_file
     settings = build_model(Settings, read_toml(source), source)
-    contest = load_contest(settings.competition, workspace.root)
+    contest = load_contest(settings.competition, workspace.paths_from)
     if not settings.submission:
         answers = dict.fromkeys(contest.tasks, "blend")
         settings = settings.model_copy(update={"submission": answers})
@@ -449,9 +449,16 @@ class VariedRecipe:
 
 
 def vary_recipe(
-    workspace: Workspace, settings: Settings, contest: Contest, name: str, changes: dict[str, Any]
+    workspace: Workspace,
+    settings: Settings,
+    contest: Contest,
+    name: str,
+    changes: dict[str, Any],
+    source: str = "--set",
 ) -> VariedRecipe:
     """Return a recipe with some keys changed, under a name made of these; as it is where nothing differs.
+
+    `source` is where the changes stand, for messages.
 
     Raises:
         InputError: an unknown recipe, key or value.
@@ -463,7 +470,7 @@ def vary_recipe(
         base = str(own["base"])
         changes = _merge(own.get("set", {}), changes)
 
-    layers = add_changes(read_layers(workspace, settings, contest, base), changes, "--set")
+    layers = add_changes(read_layers(workspace, settings, contest, base), changes, source)
     changes = layers.changes[-1][1]
     varied = resolve(layers, variant_name(base, changes), workspace, contest)
     before = load_recipe(workspace, settings, contest, name)

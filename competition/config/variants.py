@@ -100,7 +100,7 @@ def _flat(changes: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def _as_toml(value: object) -> str:
+def toml_value(value: object) -> str:
     """Return a value as TOML: text, finite numbers and lists are what they are in JSON."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return text.replace("\x7f", "\\u007f")
@@ -121,8 +121,8 @@ def write_variant(workspace: Workspace, name: str, base: str, changes: Mapping[s
             )
         return path
 
-    lines = [f"base = {_as_toml(base)}", "", "[set]"]
-    lines += [f"{key} = {_as_toml(value)}" for key, value in sorted(_flat(changes).items())]
+    lines = [f"base = {toml_value(base)}", "", "[set]"]
+    lines += [f"{key} = {toml_value(value)}" for key, value in sorted(_flat(changes).items())]
     path.parent.mkdir(exist_ok=True)
     write_text(path, "\n".join(lines) + "\n")
     return path

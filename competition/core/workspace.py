@@ -17,8 +17,10 @@ DATA_LOCK = "data"  # the lock of what all steps read: imports hold it alone
 class Workspace:
     """Every path of one workspace folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, paths_from: Path | None = None) -> None:
         self.root = Path(root)
+        # Where relative paths in settings and recipes start; of a copy, the folder that was copied.
+        self.paths_from = self.root if paths_from is None else paths_from
         self.settings_file = self.root / "competition.toml"
         self.recipe_folder = self.root / "recipes"
         self.examples = self.root / "data" / "examples.parquet"
@@ -42,9 +44,9 @@ class Workspace:
         self.report = self.root / "reports" / "report.html"
 
     @classmethod
-    def open(cls, root: Path) -> "Workspace":
+    def open(cls, root: Path, paths_from: Path | None = None) -> "Workspace":
         """Open the workspace at `root`; raises InputError where there is none."""
-        workspace = cls(root)
+        workspace = cls(root, paths_from)
         if not workspace.settings_file.is_file():
             raise InputError(
                 f"{root} is not a workspace, it has no competition.toml: "
@@ -136,6 +138,10 @@ class Workspace:
         """Return the table of an ablation, of one fold or of all."""
         part = "" if fold is None else f"-fold-{fold}"
         return self.root / "reports" / f"ablation-{table}{part}.csv"
+
+    def tuning(self, recipe: str) -> Path:
+        """Return the table of the trials of a search that starts from a recipe."""
+        return self.root / "reports" / f"tune-{recipe}.csv"
 
     def curve(self, ensemble: str) -> Path:
         """Return the table of a learning curve; its picture lies beside it."""

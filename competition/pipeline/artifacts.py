@@ -73,7 +73,7 @@ class Artifacts:
     def _model_source(self, key: str, name: str) -> str:
         """Return a folder or a name on the model hub; `key` is the recipe's, for messages."""
         # Joining with an absolute path gives that path.
-        local = self._workspace.root / Path(name).expanduser()
+        local = self._workspace.paths_from / Path(name).expanduser()
         if name.startswith(("/", ".", "~")) and not local.is_dir():
             raise InputError(
                 f"The {key} {name!r} is not a folder: correct `{key}` in [overrides] or the recipe."

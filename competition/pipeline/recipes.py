@@ -50,7 +50,11 @@ class Recipes:
         self._settings = settings
         self.contest = contest
         self._tasks = tuple(tasks)
-        self._added = added or {}
+        self._added = dict(added or {})
+
+    def add(self, recipe: AnyRecipe) -> None:
+        """Know another recipe beside those of the files, before its name is asked for."""
+        self._added[recipe.name] = recipe
 
     @cache  # noqa: B019 - one Plan per command
     def load(self, name: str) -> AnyRecipe:

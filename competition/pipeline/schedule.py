@@ -22,7 +22,9 @@ class Machine:
 class Schedule:
     """The steps that are left, each of which begins behind what it needs.
 
-    Steps begin in the order in which they are given, those that find room before those that do not.
+    The first to begin are those behind which the most trainings wait one after another, such as the
+    folds of a run that an audit reads; equal ones begin in the order in which they are given, those
+    that find room before those that do not.
     """
 
     def __init__(self, steps: Iterable[Step], machine: Machine, memory: Mapping[str, int]) -> None:
@@ -33,6 +35,9 @@ class Schedule:
             machine: what they share.
             memory: bytes by the name of a step, as far as they are known.
         """
+        steps = list(steps)
+        waiting = chains(steps, lambda step: float(step.shared or step.trains is not None))
+        steps.sort(key=lambda step: -waiting[step.name])  # stable
         self._waiting = {step.name: step for step in steps}
         self._running: dict[str, Step] = {}
         self._machine = machine
@@ -85,6 +90,24 @@ def needs_among(steps: Mapping[str, Step]) -> dict[str, set[str]]:
         return found[step.name]
 
     return {name: visit(step) & steps.keys() for name, step in steps.items()}
+
+
+def chains(steps: Iterable[Step], seconds: Callable[[Step], float]) -> dict[str, float]:
+    """Return how long each step takes with what waits for it at least: the longest chain that begins with it.
+
+    Args:
+        steps: in order, each behind what it needs.
+        seconds: of a step.
+    """
+    by_name = {step.name: step for step in steps}
+    needs = needs_among(by_name)
+    behind = dict.fromkeys(by_name, 0.0)  # the longest chain of what waits for a step
+    lengths: dict[str, float] = {}
+    for name, step in reversed(by_name.items()):
+        lengths[name] = seconds(step) + behind[name]
+        for need in needs[name]:
+            behind[need] = max(behind[need], lengths[name])
+    return lengths
 
 
 def simulate(schedule: Schedule, seconds: Callable[[Step], float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from competition.config.recipe import MemberRecipe
 from competition.core.commands import shell_quoted
-from competition.core.errors import CompError
+from competition.core.errors import CompError, InputError, pluralize
 from competition.core.json_files import read_manifest
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import mean_by_id, read_fingerprint, read_table, write_table
@@ -19,6 +20,7 @@ from competition.pipeline.keys import FoldPlan
 from competition.pipeline.recipe_types import type_of
 from competition.scoring import brought_outputs
 from competition.scoring.contest import Contest, Kind
+from competition.scoring.metrics import Array, Codes
 
 if TYPE_CHECKING:
     from competition.pipeline.new_rows import NewRows
@@ -41,7 +43,8 @@ def import_unlabelled(
         locale: of rows that name none.
 
     Raises:
-        InputError: the rows are not the contest's, see `NewRows.make`.
+        InputError: the rows are not the contest's, see `NewRows.make`, or a pair is there twice
+            with different outputs.
     """
     from competition.pipeline.new_rows import NewRows
 
@@ -60,9 +63,32 @@ def import_unlabelled(
     first = np.unique(new.of_row, return_index=True)[1]
     for kind in kinds:
         outputs = brought_outputs.check_outputs_of(frame[list(kind.outputs)].copy(), kind, source)
-        kept[list(kind.outputs)] = outputs[list(kind.outputs)].to_numpy()[first]
+        values = outputs[list(kind.outputs)].to_numpy()
+        kept[list(kind.outputs)] = values[first]
+        _refuse_other_outputs(values, first[new.of_row], source)
     write_table(workspace.unlabelled, kept, brought_outputs.content_fingerprint(kept))
-    return new
+
+    repeats = len(table) - len(first)
+    if not repeats:
+        return new
+    remark = f"{source}: {pluralize(repeats, 'row repeats', 'rows repeat')} a pair above, which is there once."
+    return replace(new, remarks=(*new.remarks, remark))
+
+
+def _refuse_other_outputs(values: Array, first: Codes, source: str) -> None:
+    """Refuse a row that repeats a pair with other outputs.
+
+    Args:
+        values: of each row, `(rows, outputs)`.
+        first: the first row of the pair of each row, `(rows,)`.
+        source: the name of the table.
+    """
+    differs = (values != values[first]).any(axis=1)
+    if differs.any():
+        row = int(np.flatnonzero(differs)[0])
+        raise InputError(
+            f"{source}: row {row + 1} repeats the pair of row {first[row] + 1} with other outputs: keep one of them."
+        )
 
 
 def unlabelled_columns(workspace: Workspace) -> set[str]:

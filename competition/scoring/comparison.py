@@ -35,6 +35,8 @@ class Comparison:
     over_queries: Estimate  # its interval covers queries alone
     noise: Literal["folds", "seeds"]  # where the noise of trainings was taken from
     seed_error: float  # standard error of the difference by trainings alone; NaN where folds tell
+    error: float = np.nan  # standard error of the difference; NaN where there is no interval
+    freedom: float = np.nan  # degrees of freedom of that error
 
     @property
     def differs(self) -> bool:
@@ -90,7 +92,7 @@ def compare_seeds(
     low = min(over_queries.low, value - reach)
     high = max(over_queries.high, value + reach)
     covered = Estimate(value, low, high, over_queries.queries)
-    return Comparison(covered, over_queries, noise, seed_error)
+    return Comparison(covered, over_queries, noise, seed_error, error, freedom)
 
 
 def _linear(seeds: Sequence[Array], statistic: Statistic) -> Array:

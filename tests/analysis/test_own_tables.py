@@ -112,3 +112,13 @@ def test_what_is_wrong_in_a_table_is_named(space: Workspace, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", table_names())
 def test_tables_of_the_package_say_what_they_are_about(name: str) -> None:
     assert load_table(name).table.description
+
+
+def test_a_plus_in_the_name_of_the_audited_row_is_refused(space: Workspace, tmp_path: Path) -> None:
+    """A plus joins the runs of an audit."""
+    file = tmp_path / "x.toml"
+    followed = OWN.replace('"plain"', '"a+b"').replace("distill_from", "drop_noise_from")
+    file.write_text(followed)
+    told = refused("ablate", file, "-w", space.root)
+    assert "rows follow the audit of 'ablate-x-lexical-a+b-2022', whose '+' would name two" in told
+    assert not space.oof.exists()

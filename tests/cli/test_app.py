@@ -14,7 +14,7 @@ from tests.conftest import comp, make_workspace, refused
 
 COMMANDS = [
     "init", "recipes", "data", "folds", "pretrain", "train", "cleanlab", "stack", "submit", "leaderboard", "check",
-    "score", "run", "status", "doctor", "clean",
+    "score", "run", "status", "doctor", "tune", "clean",
 ]  # fmt: skip
 
 
@@ -22,7 +22,8 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from competition.cli import app;"
         "result = CliRunner().invoke(app, ['--help']); print(result.output);"
-        "heavy = {'torch', 'transformers', 'accelerate', 'sklearn', 'lightgbm', 'cleanlab', 'pandas', 'numpy'};"
+        "heavy = {'torch', 'transformers', 'accelerate', 'sklearn', 'lightgbm', 'cleanlab', 'pandas', 'numpy',"
+        "'optuna'};"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     output = subprocess.run(

@@ -49,6 +49,7 @@ def test_a_changed_recipe_is_a_recipe_with_a_run_of_its_own(trained: Workspace) 
         ("num_leaves=1", "--set: num_leaves = 1 does not fit"),
         ("num_leaves", "--set 'num_leaves' is not of the form key=value, such as epochs=3."),
         ("name=x", "--set: 'name' is not a key to set"),
+        ("distill_from=nope", "There is no recipe 'nope'"),
         ("kind=clases", "--set: kind = 'clases' is unknown in the competition 'esci'"),
     ],
 )

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from competition.cli import app
 from competition.cli.output import GLOBAL_OPTIONS
 from competition.config.ablation_tables import TABLES
+from competition.config.search_space import SPACES
 from competition.core.workspace import Workspace
 from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
@@ -24,6 +25,7 @@ FRESH = ("init", "data import ", "data sample", "data synth")
 LONG = (
     "pretrain",
     "ablate",
+    "tune",
     "curve",
     "stack",
     "audit-leaks blend",
@@ -37,6 +39,7 @@ LONG = (
     "push",
 )
 FITS = (
+    "competition.analysis.tuning.execute",  # before the next one, or it would be imported so
     "competition.pipeline.execute.execute",
     "competition.analysis.leakage.permutation_test",
     "competition.analysis.cost.benchmark_steps",
@@ -98,6 +101,7 @@ def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     add = ("member", "add", "theirs", folder / "theirs.csv", "--kind", "classes", "-w", folder)
     assert comp(*add).exit_code == 0
     shutil.copy(TABLES / "losses.toml", folder / "mine.toml")
+    shutil.copy(SPACES / "encoder.toml", folder / "space.toml")
     (folder / "model").mkdir()  # an exported folder, as far as its name says
     (folder / "model" / "competition.json").write_text("{}", encoding="utf-8")
     return folder

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from competition.core.console import results
 from competition.core.json_files import read_json, write_json
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
 from competition.training.checkpoint_index import FORMAT
-from tests.conftest import comp
+from tests.conftest import comp, make_workspace
 
 
 @pytest.fixture
@@ -18,6 +19,22 @@ def space(finished: Workspace, tmp_path: Path) -> Workspace:
     """A finished workspace that may be spoiled."""
     shutil.copytree(finished.root, tmp_path / "w")
     return Workspace.open(tmp_path / "w")
+
+
+def test_ten_folds_fit_into_eighty_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "_width", 80)
+    settings = 'recipes = ["lexical", "c1", "c2"]\n'
+    space = make_workspace(tmp_path / "w", queries=30, settings=settings)
+    lines = comp("status", "-w", space.root).output.splitlines()
+    heading, _, lexical, c1, c2 = lines[1:6]
+    assert heading.split(" ┃ ")[2:5] == ["     folds", " test rows", "complete"]
+    assert c1.split(" │ ")[2].strip() == "·" * 5
+    assert c2.split(" │ ")[2].strip() == "·" * 10
+    assert max(map(len, (heading, lexical, c1, c2))) <= 80
+    row = board(space, "c2")
+    assert (row["fold_9"], row["folds"]) == ("missing", "missing")
 
 
 def board(space: Workspace, run: str) -> dict[str, str | None]:

@@ -1,12 +1,15 @@
 """Which steps begin side by side: behind their needs, within jobs, GPUs and memory; and how long that takes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.arithmetic import Assumptions
+from benchmarks.schedule import published, simulated
 from competition.pipeline.execute import Step
-from competition.pipeline.schedule import Machine, Schedule, needs_among, simulate
+from competition.pipeline.schedule import Machine, Schedule, chains, needs_among, simulate
 
 ROOMY = Machine(jobs=8, gpus=0, memory=10, threads=1)
 
@@ -41,6 +44,24 @@ def test_a_step_waits_for_what_it_needs_through_steps_that_are_done() -> None:
     audit = step("audit", step("train", folds))
     assert needs_among({"folds": folds, "audit": audit}) == {"folds": set(), "audit": {"folds"}}
     assert names(Schedule([folds, audit], ROOMY, {})) == ["folds"]
+
+
+def test_what_other_trainings_wait_for_begins_first() -> None:
+    """A recipe of three folds, then one of two whose audit a third recipe reads."""
+    plain = [step(f"train a {k}", shared=True) for k in range(3)]
+    audited = [step(f"train b {k}", shared=True) for k in range(2)]
+    audit = step("audit", *audited)
+    steps = [*plain, *audited, audit, step("train c", audit, shared=True)]
+    assert chains(steps, lambda each: float(each.shared)) == {
+        **{each.name: 1.0 for each in plain},
+        **{each.name: 2.0 for each in audited},
+        "audit": 1.0,
+        "train c": 1.0,
+    }
+    schedule = Schedule(steps, replace(ROOMY, gpus=3), {})
+    assert names(schedule) == [each.name for each in (*audited, *plain)]
+    # Six trainings of an hour; after the three of the first recipe, there would be two more hours.
+    assert simulate(schedule, lambda each: float(each.shared)) == 6 / 3
 
 
 def test_no_more_steps_run_than_jobs_gpus_and_memory_allow() -> None:
@@ -105,3 +126,21 @@ def test_no_schedule_takes_less_than_its_bounds_or_more_than_one_after_another(
     assert taken >= max(max(longest), total / jobs) - 1e-9
     # Graham's bound of list scheduling.
     assert taken <= total / jobs + (1 - 1 / jobs) * max(longest) + 1e-9
+
+
+def test_the_published_eight_runs_are_within_a_tenth_of_the_lower_bound(tmp_path: Path) -> None:
+    seconds = published(tmp_path / "w", Assumptions())
+    folds = [each for each in seconds.values() if each]
+    assert len(folds) == 3 * 5 + 5 * 10
+    for gpus in (1, 8, 64):
+        found = simulated(seconds, gpus)
+        assert found.work == sum(folds)
+        assert found.bound <= found.makespan <= 1.1 * found.bound
+    # A fold of c1, and behind its audit one of r2.
+    assert found.path == seconds_of(seconds, "train c1 fold 0") + seconds_of(
+        seconds, "train r2 fold 0"
+    )
+
+
+def seconds_of(seconds: dict[Step, float], name: str) -> float:
+    return next(each for step, each in seconds.items() if step.name == name)

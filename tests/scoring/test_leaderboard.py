@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.core.console import results
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
 from tests.conftest import comp, refused
@@ -41,6 +42,20 @@ def test_an_answer_goes_to_the_newest_line(space: Workspace) -> None:
     assert log["public"].tolist()[3] == 0.8731
     assert log["public"].notna().sum() == 1
     assert log["private"].isna().all()
+
+
+def test_an_interval_stays_in_one_line_of_a_terminal(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "_width", 80)
+    scores = ["--public", "0.8731"]
+    table = comp("leaderboard", "-w", space.root).output
+    comp("leaderboard", "add", "main", "--task", "task1", *scores, "-w", space.root)
+    wider = comp("leaderboard", "-w", space.root).output
+    for output in (table, wider):
+        lines = output.splitlines()
+        assert sum("0.8500 [0.8400, 0.8600]" in line for line in lines) == 2
+        assert max(map(len, lines[:-1])) <= 80
 
 
 def test_another_answer_leaves_the_first(space: Workspace) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from competition.config.encoder_recipe import PRETRAINED_HEAD, EncoderRecipe
 from competition.config.recipe import EnsembleRecipe, ImportedRecipe
 from competition.core.commands import shell_quoted
-from competition.core.console import console
+from competition.core.console import console, warn
 from competition.core.errors import CompError, InputError, join_names
 from competition.core.json_files import read_manifest
 from competition.core.lazy_pandas import pd
@@ -118,6 +118,11 @@ def choose(plan: Plan, tables: Tables, recipe: EncoderRecipe, wanted: str = AUTO
             f"There is no model {wanted!r} of {recipe.name!r}: known are {join_names(known)}."
         )
 
+    if len(recipe.all_seeds) > 1:
+        warn(
+            f"{recipe.name!r} averages the outputs of {len(recipe.all_seeds)} seeds, and an export is one model: "
+            f"that of the first, {recipe.all_seeds[0]}."
+        )
     if wanted not in (AUTO, AVERAGE):
         return _one_model(plan, tables, recipe, wanted)
     models = trained_models(plan, recipe, of_folds=wanted == AVERAGE)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import competition
-from competition.core.errors import InputError
+from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.pipeline.exporting.certificate import SAME, Form, order_changes
@@ -229,3 +229,15 @@ def test_outputs_that_are_not_finite_are_a_fault(tolerance: float | None) -> Non
     # NaN is not more than any limit.
     form = Form("torch", "", 2, 1, float("nan"), 0, 1, tolerance, {})
     assert form.fault == "some outputs are not finite"
+
+
+def test_the_model_of_the_first_of_several_seeds_is_said_to_be_that(
+    exported: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = Pipeline(exported[0])
+    recipe = pipeline.recipes.member("served").model_copy(update={"seeds": (7, 3)})
+    with pytest.raises(CompError, match="is missing or out of date"):
+        choose(pipeline.plan, pipeline.tables, recipe, "0")
+    assert "averages the outputs of 2 seeds, and an export is one model: that of the first, 7." in (
+        capsys.readouterr().err
+    )

@@ -1,0 +1,261 @@
+"""A search on a workspace: each trial is a recipe as `comp train --set` would make it, with a run of its own.
+
+Trials leave the files that any training leaves, so a search that was cut off finds what is done,
+and the winner is adopted without being trained again. Only their models are removed, except those
+of the best trial so far. The seeds that confirm the winner are keys of recipes, too.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from competition.analysis.compare import fold_of_queries
+from competition.analysis.search import (
+    Confirmation,
+    Trial,
+    best_trial,
+    compare_trial,
+    confirm,
+    search,
+)
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import LexicalRecipe
+from competition.config.search_space import Changes, SearchSpace, load_space, nest
+from competition.config.settings import change_recipe, recipe_names, vary_recipe
+from competition.config.variants import toml_value
+from competition.core.atomic import write_text
+from competition.core.commands import shell_quoted
+from competition.core.console import console, warn
+from competition.core.errors import InputError, join_names
+from competition.core.parquet import read_table
+from competition.core.workspace import Workspace
+from competition.pipeline.execute import execute
+from competition.pipeline.steps import Pipeline
+from competition.scoring import evaluation, metrics
+from competition.scoring.contest import Task
+from competition.scoring.evaluation import Counts
+from competition.scoring.metric_table import LOWER
+from competition.scoring.metrics import Array, Codes, Statistic
+
+# Keys that change which rows are scored, or in how many seeds: trials could not be compared.
+_FIXED = ("kind", "rows", "scheme", "seed", "seeds")
+
+
+class RecipeObjective:
+    """What changed recipes score out-of-fold on a task; an `Objective`."""
+
+    def __init__(self, workspace: Workspace, recipe: str, task: str | None) -> None:
+        """Search from a recipe.
+
+        Args:
+            workspace: whose rows.
+            recipe: its name.
+            task: that trials are scored on; None for the one that the recipe is made for.
+
+        Raises:
+            InputError: the recipe is not trained on folds, does not answer the task, or the data
+                have no labelled row of it.
+        """
+        self.pipeline = Pipeline(workspace)
+        base = self.pipeline.recipes.run(recipe)
+        if not isinstance(base, EncoderRecipe | LexicalRecipe):
+            raise InputError(
+                f"{recipe!r} is not trained on folds, so it has no keys to tune: name another recipe."
+            )
+        kind = self.pipeline.recipes.kind_of(base)
+        name = task or kind.primary
+        self.task: Task = self.pipeline.plan.contest.task(name)
+        if name not in kind.tasks:
+            raise InputError(
+                f"The recipe {recipe!r} does not answer {name}, only {', '.join(kind.tasks)}."
+            )
+
+        self.base: EncoderRecipe | LexicalRecipe = base
+        examples = self.pipeline.tables.examples
+        self._train = examples[examples["split"] == "train"]
+        if evaluation.graded_rows(self.task, self._train).empty:
+            raise InputError(
+                f"The data have no labelled training row of {name} to score trials on."
+            )
+        self._known: dict[tuple[str, tuple[int, ...]], Counts] = {}
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds of the recipe."""
+        return tuple(self.base.folds)
+
+    @property
+    def statistic(self) -> Statistic:
+        """The task's metric, turned round where lower is better."""
+        of_task = self.task.metric.statistic
+        return (lambda sums: -of_task(sums)) if self.task.metric.better == LOWER else of_task
+
+    @property
+    def label_paths(self) -> tuple[str, ...]:
+        """The ways by which labels that are scored reach the recipe, as they do all trials."""
+        return self.pipeline.plan.run(self.base.name).label_paths
+
+    def check(self, space: SearchSpace) -> None:
+        """Refuse values that the recipe cannot take, and warn of keys that change nothing."""
+        plan = self.pipeline.plan
+        fixed = sorted({key.partition(".")[0] for key in space.keys} & set(_FIXED))
+        if fixed:
+            raise InputError(
+                f"{space.source}: {join_names(fixed)} would change what trials are scored on: leave it out."
+            )
+        idle = set()
+        for corner in space.corners:
+            varied = change_recipe(
+                plan.workspace, plan.settings, plan.contest, self.base.name, self.base.name,
+                nest(corner), str(space.source),
+            )  # fmt: skip
+            idle |= varied.unused_keys() & corner.keys()
+        if idle:
+            warn(f"{join_names(sorted(idle))} changes nothing: what it belongs to is switched off.")
+
+    def run(self, changes: Changes, repeat: int = 0) -> str:
+        """Return the name of the recipe with some changes, and of its run."""
+        plan = self.pipeline.plan
+        changes = nest(changes) | (self._fresh_seeds(repeat) if repeat else {})
+        if not changes:
+            return self.base.name
+        varied = vary_recipe(
+            plan.workspace, plan.settings, plan.contest, self.base.name, changes, "comp tune"
+        )
+        if varied.recipe.name not in recipe_names(plan.workspace):
+            self.pipeline.recipes.add(varied.recipe)
+        return varied.recipe.name
+
+    def _fresh_seeds(self, repeat: int) -> dict[str, Any]:
+        """Return seeds that neither the search nor another repeat has."""
+        seeds = self.base.all_seeds
+        first = max(seeds) + 1 + (repeat - 1) * len(seeds)
+        if isinstance(self.base, EncoderRecipe) and self.base.seeds:
+            return {"seeds": list(range(first, first + len(seeds)))}
+        return {"seed": first}
+
+    def count(self, changes: Changes, repeat: int, folds: Sequence[int]) -> Array:
+        """Return what each query that is held out in some folds adds to the metric; train what is missing."""
+        run, part = self.run(changes, repeat), tuple(folds)
+        if (run, part) in self._known:
+            return self._known[run, part].values
+
+        counts = self._count(run, part)
+        # Of trials, parts are asked for once; there may be many.
+        if run == self.base.name or part == self.folds:
+            self._known[run, part] = counts
+        return counts.values
+
+    def _count(self, run: str, folds: Sequence[int]) -> Counts:
+        space = self.pipeline.workspace
+        for fold in folds:
+            execute(space, self.pipeline.training_steps(run, fold))
+        plan = self.pipeline.plan.run(run)
+        outputs = pd.concat([read_table(space.oof_fold(run, k), plan.parts[k][0]) for k in folds])
+        rows = self._train[self._train["example_id"].isin(outputs["example_id"])]
+        return evaluation.count_outputs(self.task, plan.kind, outputs, rows)
+
+    def fold_of_queries(self) -> Codes:
+        """Return the fold of `five` of each query that is graded."""
+        counts = self._known[self.base.name, self.folds]
+        return fold_of_queries(self.pipeline, self.task, counts.queries)
+
+    def remove_models(self, changes: Changes, repeat: int = 0) -> None:
+        """Remove the models of a run that no recipe file names; its outputs stay."""
+        run = self.run(changes, repeat)
+        if run not in recipe_names(self.pipeline.workspace):
+            shutil.rmtree(self.pipeline.workspace.models / run, ignore_errors=True)
+
+
+class Tuning:
+    """A search that starts from a recipe of a workspace."""
+
+    def __init__(
+        self, workspace: Workspace, recipe: str, task: str | None, space: Path | None
+    ) -> None:
+        """Plan it; raises InputError where recipe, task or space do not go together."""
+        self.objective = RecipeObjective(workspace, recipe, task)
+        self.space = load_space(self.objective.base.model, space)
+        self.objective.check(self.space)
+        self.path = workspace.tuning(recipe)
+
+    def run(self, trials: int, seed: int) -> list[Trial]:
+        """Train the recipe as it is, then the trials; return these in order."""
+        self.objective.count({}, 0, self.objective.folds)
+        best: Trial | None = None
+
+        def ended(found: list[Trial]) -> None:
+            nonlocal best
+            before, best = best, best_trial(found)
+            for each in (found[-1], before):
+                if each is not None and (best is None or each.changes != best.changes):
+                    self.objective.remove_models(each.changes)
+            console.print(_describe(found[-1], trials))
+
+        return search(self.space, self.objective, trials, seed, ended)
+
+    def confirm(self, trials: Sequence[Trial], best: Trial, repeats: int) -> Confirmation:
+        """Train the best trial and the recipe as it is on fresh seeds, and compare them."""
+        confirmation = confirm(self.objective, trials, best, repeats)
+        for repeat in range(1, repeats + 1):
+            for changes in (best.changes, {}):
+                self.objective.remove_models(changes, repeat)
+        return confirmation
+
+    def gains(self, trials: Sequence[Trial]) -> dict[int, metrics.Estimate]:
+        """Return the gain of each complete trial, with an interval for itself alone."""
+        return {
+            trial.number: compare_trial(self.objective, trial).difference
+            for trial in trials
+            if trial.complete
+        }
+
+    def command(self, best: Trial) -> str:
+        """Return the command that writes the recipe of a trial, whose folds are trained."""
+        options = [
+            f"--set {shell_quoted(f'{key}={toml_value(value)}')}"
+            for key, value in sorted(best.changes.items())
+        ]
+        return " ".join([f"comp train --recipe {shell_quoted(self.objective.base.name)}", *options])
+
+    def write(
+        self,
+        trials: Sequence[Trial],
+        gains: dict[int, metrics.Estimate],
+        confirmation: Confirmation | None,
+    ) -> None:
+        """Write all trials and the confirmation as one CSV."""
+        lines: list[dict[str, Any]] = []
+        best = best_trial(trials)
+        for trial in trials:
+            about = {"trial": trial.number, "run": self.objective.run(trial.changes)}
+            about |= {"folds": len(trial.gains), "complete": trial.complete}
+            estimate = gains.get(trial.number)
+            lines.append(
+                about | trial.changes | metrics.cells(gain=estimate) | {"gain": trial.gain}
+            )
+        if best is not None and confirmation is not None:
+            about = {
+                "trial": best.number,
+                "run": f"{self.objective.run(best.changes)}, fresh seeds",
+            }
+            about |= {"folds": len(best.gains), "complete": True}
+            lines.append(about | best.changes | metrics.cells(gain=confirmation.gain))
+
+        table = pd.DataFrame(lines)
+        write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))
+
+
+def _describe(trial: Trial, trials: int) -> str:
+    """Return the line of a trial that has ended."""
+    values = describe_changes(trial.changes)
+    ended = "" if trial.complete else f", stopped after fold {len(trial.gains) - 1}"
+    return f"trial {trial.number + 1} of {trials}, {values}: {trial.gain:+.4f}{ended}"
+
+
+def describe_changes(changes: Changes) -> str:
+    """Return changes in a line."""
+    return ", ".join(f"{key}={value}" for key, value in changes.items())

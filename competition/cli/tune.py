@@ -1,0 +1,149 @@
+"""`comp tune`: search for better values of a recipe's keys, and say whether the gain is more than luck."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_recipe, complete_task
+from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.core.commands import command_for
+from competition.core.console import console
+from competition.core.errors import pluralize
+from competition.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.analysis.search import Confirmation, Trial
+    from competition.analysis.tuning import Tuning
+    from competition.scoring.metrics import Estimate
+
+_SHOWN = 10  # trials in the table
+
+
+@app.command(
+    epilog=help_epilog(
+        "comp tune lexical --trials 30",
+        "comp tune c1 --space space.toml --task task1",
+    )
+)
+def tune(
+    recipe: Annotated[
+        str,
+        typer.Argument(help="The recipe to start from.", autocompletion=complete_recipe),
+    ],
+    trials: Annotated[
+        int, typer.Option(min=1, help="Number of trials; more than before goes on with them.")
+    ] = 20,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="A TOML file of the keys to search; default: that of the recipe's model.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="The task to score trials on; default: the one that the recipe is made for.",
+            autocompletion=complete_task,
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    fresh: Annotated[
+        int, typer.Option(min=1, help="Number of fresh seeds that confirm the best trial.")
+    ] = 2,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Search for better values of a recipe's keys.
+
+    Trials are trained fold by fold, and stopped behind a fold where they are worse than the median of
+    earlier ones. The best one is trained again with seeds that the search has not used, beside the recipe
+    itself. The same folds choose it and confirm it, so its interval is widened to hold for the best of
+    all trials. The same command goes on where it was interrupted.
+    """
+    from competition.analysis.search import best_trial
+    from competition.analysis.tuning import Tuning
+    from competition.scoring.basis import describe_basis
+
+    tuning = Tuning(Workspace.open(workspace), recipe, task, space)
+    found = tuning.run(trials, seed)
+    best = best_trial(found)
+    confirmation = None if best is None else tuning.confirm(found, best, fresh)
+
+    gains = tuning.gains(found)
+    tuning.write(found, gains, confirmation)
+    _show(tuning, found, gains, confirmation)
+    if paths := tuning.objective.label_paths:
+        console.print(f"These scores are {describe_basis(paths)}.")
+    for sentence in _verdict(tuning, best, confirmation, fresh):
+        console.print(sentence)
+    console.print(f"Table: {tuning.path}")
+
+
+def _show(
+    tuning: "Tuning",
+    trials: "Sequence[Trial]",
+    gains: "dict[int, Estimate]",
+    confirmation: "Confirmation | None",
+) -> None:
+    """Show the best trials, and the first of them on fresh seeds."""
+    from competition.analysis.tuning import describe_changes
+
+    base, task = tuning.objective.base.name, tuning.objective.task
+    header: dict[str, str | None] = {
+        "changes": "changes",
+        "trial": "trial",
+        "folds": "folds",
+        "gain": "gain [95 %]",
+        "run": None,
+    }
+    order = sorted(trials, key=lambda trial: (not trial.complete, -trial.gain, trial.number))
+    rows: list[list[object]] = []
+    for trial in order[:_SHOWN]:
+        changes = OutputCell(trial.changes, text=describe_changes(trial.changes))
+        estimate = gains.get(trial.number)
+        gain = OutputCell(estimate, "+") if estimate else OutputCell(trial.gain, "+.4f")
+        run = tuning.objective.run(trial.changes)
+        rows.append([changes, trial.number + 1, len(trial.gains), gain, run])
+    if confirmation is not None:
+        first = order[0]
+        changes = OutputCell(first.changes, text="the best one, on fresh seeds")
+        gain = OutputCell(confirmation.gain, "+")
+        rows.append([changes, first.number + 1, len(first.gains), gain, None])
+
+    stopped = sum(not trial.complete for trial in trials)
+    title = f"{task.name}, gain in {task.metric.label} over {base}, out-of-fold, "
+    title += f"the best of {pluralize(len(trials), 'trial')}, {stopped} of them stopped early"
+    about: dict[str, object] = {"task": task.name, "metric": task.metric.label, "recipe": base}
+    about |= {"trials": len(trials), "stopped": stopped}
+    if confirmation is not None:
+        about |= {"luck": confirmation.luck, "optimism": confirmation.optimism}
+        about |= {"found": confirmation.found, "draws": confirmation.draws}
+    show_table(title, header, rows, 1, **about)
+
+
+def _verdict(
+    tuning: "Tuning", best: "Trial | None", confirmation: "Confirmation | None", fresh: int
+) -> list[str]:
+    """Return what the search has found, in words."""
+    base = tuning.objective.base.name
+    if best is None or confirmation is None:
+        return [f"No gain: no trial over all folds was better than {base}. Keep {base}."]
+
+    sentences = [
+        f"By luck alone, the best of {pluralize(confirmation.draws, 'different trial')} would show about "
+        f"{confirmation.luck:+.4f}; this one showed {confirmation.searched.difference.value:+.4f}.",
+        f"On {pluralize(fresh, 'fresh seed')} it gains {confirmation.gain:+}, an interval that holds for the best of "
+        f"all: the search was too optimistic by {confirmation.optimism:+.4f}.",
+        "The folds that chose it also confirm it, only the seeds are new: rows that no choice has seen are the test "
+        "rows.",
+    ]
+    if not confirmation.found:
+        return [*sentences, f"No gain beyond luck: keep {base}."]
+    return [
+        *sentences,
+        f"Found a gain. To adopt it: {command_for(tuning.command(best))}",
+    ]

@@ -1,0 +1,105 @@
+"""A search finds what is planted and reports no gain where there is none; nothing is trained here."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.search import FOLDS, SPACE, Made, studies
+from competition.analysis.search import Trial, best_trial, confirm, search
+from competition.core.errors import InputError
+
+
+def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
+    return search(SPACE, made, trials, seed, lambda _: None)
+
+
+@pytest.mark.slow
+def test_pure_noise_is_no_gain() -> None:
+    """Most of it is of queries, which fresh seeds meet again; `benchmarks/search.py` has other noise."""
+    found = studies(100, trials=10, training=0.003)
+    assert len(found) > 60  # in the others, no trial was better
+    reports = sum(each.found for each in found)
+    assert reports <= 5
+    # An interval that forgets the search would report more.
+    assert sum(each.fresh.difference.low > 0 for each in found) > reports
+
+    # What the best shows without any difference is what was said, or less.
+    shown, luck = (
+        np.mean(each)
+        for each in zip(*((s.searched.difference.value, s.luck) for s in found), strict=True)
+    )
+    assert 0.4 * luck < shown < 1.2 * luck
+
+
+def test_a_planted_optimum_is_found() -> None:
+    found, rates = [], []
+    for seed in range(10):
+        made = Made(seed, planted=0.04)
+        trials = run(made, 20)
+        best = best_trial(trials)
+        assert best is not None
+        found.append(confirm(made, trials, best, 2).found)
+        rates.append(best.changes["rate"])
+    assert sum(found) >= 9
+    assert 0.03 < np.median(rates) < 0.3
+
+
+def test_a_search_is_a_function_of_its_seed_and_goes_on_where_it_was() -> None:
+    long, short = run(Made(1), 12), run(Made(1), 7)
+    assert long[:7] == short
+    assert run(Made(1), 12) == long
+    assert [trial.changes for trial in run(Made(1), 12, seed=1)] != [t.changes for t in long]
+
+
+def test_a_trial_behind_the_median_of_earlier_ones_is_stopped() -> None:
+    made = Made(3)
+    trials = run(made, 20)
+    for trial in trials:
+        for step, gain in enumerate(trial.gains):
+            earlier = [t.gains[step] for t in trials[: trial.number] if len(t.gains) > step]
+            behind = len(earlier) >= 4 and step < FOLDS - 1 and gain < np.median(earlier)
+            assert behind == (not trial.complete and step == len(trial.gains) - 1)
+    stopped = [trial for trial in trials if not trial.complete]
+    assert stopped
+    # Nothing behind that fold was trained.
+    name = repr(sorted(stopped[0].changes.items()))
+    assert max(folds for each, _, folds in made.asked if each == name) == len(stopped[0].gains)
+
+
+def test_gains_are_over_all_folds_so_far_and_fresh_seeds_are_fresh() -> None:
+    made = Made(4)
+    trials = run(made, 6)
+    trial = next(trial for trial in trials if trial.complete)
+    ours, base = (made.count(each, 0, (0, 1)) for each in (trial.changes, {}))
+    assert trial.gains[1] == pytest.approx(ours[:, 0].mean() - base[:, 0].mean())
+    assert {repeat for _, repeat, _ in made.asked} == {0}
+
+    made.asked.clear()
+    found = confirm(made, trials, trial, 3)
+    assert {repeat for _, repeat, _ in made.asked} == {0, 1, 2, 3}
+    means = [
+        np.mean([made.count(each, repeat, made.folds)[:, 0].mean() for repeat in (1, 2, 3)])
+        for each in (trial.changes, {})
+    ]
+    assert found.gain.value == pytest.approx(means[0] - means[1])
+    assert found.optimism == pytest.approx(trial.gain - found.gain.value)
+
+
+def test_equal_trials_are_one_draw_of_luck() -> None:
+    made = Made(5)
+    trial = Trial(0, {"rate": 0.1, "leaves": 7}, (0.1,), complete=True)
+    assert confirm(made, [trial, trial], trial, 1).draws == 1
+    assert confirm(made, [trial], trial, 1).luck == pytest.approx(0, abs=1e-6)
+
+
+def test_without_a_better_trial_there_is_no_best() -> None:
+    behind = Trial(0, {}, (0.1, -0.1), complete=True)
+    stopped = Trial(1, {}, (0.2,), complete=False)
+    assert best_trial([behind, stopped]) is None
+
+
+def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r"`pip install comp-relevance\[tune\]`"):
+        run(Made(1), 1)
