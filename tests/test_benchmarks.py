@@ -1,6 +1,8 @@
 """What the benchmarks compare does the same mathematics, and those for GPUs run wherever there is none."""
 
 from dataclasses import replace
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from benchmarks.reference import Reference
 from benchmarks.rounds import ratio, train_ours, without_dropout
 from benchmarks.start import apart, follow
 from benchmarks.step import METHODS, TOLERANCE
+from benchmarks.stopwatch import PREDICTION, REST, STAGES, Stopwatch
 from competition.models.encoder.model import RelevanceModel
 from competition.training.samples import Sample
 from tests.esci import KINDS, label_codes
@@ -50,6 +53,23 @@ def test_the_reference_loop_has_our_losses(
 
 def test_ratios_are_within_a_round() -> None:
     assert ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0  # of 2, 3 and 4
+
+
+def test_what_the_stopwatch_times_is_there() -> None:
+    for functions in STAGES.values():
+        for function in functions:
+            module, _, path = function.partition(":")
+            assert callable(attrgetter(path)(import_module(module))) or path == "Step.state"
+
+
+def test_of_nested_stages_the_inner_one_counts() -> None:
+    watch = Stopwatch()
+    with watch.stage("outer"), watch.stage("inner"):
+        pass
+    with watch.stage(PREDICTION), watch.stage("training: forwards"):
+        pass
+    assert set(watch.times) == {REST, "outer", "inner", PREDICTION}
+    assert all(seconds >= 0 for pair in watch.times.values() for seconds in pair)
 
 
 def test_the_benchmark_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,3 +228,8 @@ class TrainingKeys(StrictModel):
     def is_sharded(self) -> bool:
         """True where each of several processes holds a part of the weights alone."""
         return False
+
+    @property
+    def attacks_weights(self) -> bool:
+        """True where a pass runs with other weights than the model's."""
+        return False

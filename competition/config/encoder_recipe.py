@@ -303,6 +303,11 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         return self.sharded
 
     @property
+    def attacks_weights(self) -> bool:
+        """True where a pass runs with other weights than the model's."""
+        return self.adversary == "awp"
+
+    @property
     def keeps_base(self) -> bool:
         """True where training leaves the encoder's weights as they are: they are not saved again."""
         return not self.epochs or self.lora is not None

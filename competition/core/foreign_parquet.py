@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from competition.core.archives import PARQUET_MAGIC, open_unpacked
@@ -142,7 +141,7 @@ def as_text(values: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
     if is_text or pa.types.is_integer(kind):
-        return pc.cast(values, pa.large_string())
+        return values.cast(pa.large_string())
     raise InputError(
         f"{name}: the column {short_repr(column)} holds {kind}, which is not what it is for: make it text."
     )
@@ -172,7 +171,7 @@ def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
         raise refusal
 
     try:
-        text: pd.Series = pc.cast(values, pa.large_string()).to_pandas()
+        text: pd.Series = values.cast(pa.large_string()).to_pandas()
     except pa.ArrowException:
         raise refusal from None
     return text

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.scoring.resampling import CHUNK, MANY, draw, resampled_sums
+
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Statistic = Callable[[Array], Array]  # sums (resamples, m) -> values (resamples,)
@@ -27,7 +29,6 @@ SMALL_SAMPLE = 30
 LARGE_SAMPLE = 80
 
 _TINY = 1e-12  # of a standard error
-_CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory over 100,000 queries
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,7 @@ class RankedLists:
                 missing.
             cutoff: ranks after this one add nothing to nDCG, nor to its ideal.
         """
-        if tie is None:
-            tie = np.arange(len(query))
-        order = np.lexsort((tie, query))
-
+        order = _list_order(query, tie)
         starts = run_starts(query[order])
         lengths = np.diff(np.r_[starts, len(query)])
         self.queries: Codes = query[order][starts]  # (queries,) ascending
@@ -129,7 +127,9 @@ class RankedLists:
             rows = order[np.where(inside, starts[lists, None] + place, len(query))]
             self._matrices.append((lists, rows))
 
-        self._ideal = self._dcg(gain)
+        self._ideal = np.empty(len(self.queries))
+        for lists, rows in self._matrices:
+            self._ideal[lists] = self._discounted(-np.sort(-self._gain[rows], axis=1))
 
     def over_lists(self, score: Array, value: Callable[[Array], Array]) -> Array:
         """Return a value of each list, `(queries,)`.
@@ -152,17 +152,39 @@ class RankedLists:
 
     def _dcg(self, score: Array) -> Array:
         """Return the DCG of each list, `(queries,)`: sum of gain / log2(rank + 1) over ranks up to the cut-off."""
+        return self.over_lists(score, self._discounted)
 
-        def dcg(gain: Array) -> Array:  # (lists, longest) -> (lists,)
-            gain = gain[:, : self._cutoff]
-            discounted: Array = gain @ (1 / np.log2(np.arange(gain.shape[1]) + 2))
-            return discounted
-
-        return self.over_lists(score, dcg)
+    def _discounted(self, gain: Array) -> Array:
+        """Return the DCG of gains as they are ranked: `(lists, longest)` -> `(lists,)`."""
+        gain = gain[:, : self._cutoff]
+        discounted: Array = gain @ (1 / np.log2(np.arange(gain.shape[1]) + 2))
+        return discounted
 
     def ndcg(self, score: Array) -> Array:
         """Return the nDCG of each query, `(queries,)`; NaN without any gain. A score of -inf is not listed."""
         return _normalised(self._dcg(score), self._ideal)
+
+
+def _list_order(query: Codes, tie: Codes | None) -> Codes:
+    """Return the rows by query, within a query by `tie`, and within that as they come."""
+    rows = len(query)
+    ties = 1 if tie is None or not rows else int(tie.max()) + 1
+    whole = all(each.dtype.kind in "iu" for each in (query, tie) if each is not None)
+    known = rows and whole and query.min() >= 0 and (tie is None or tie.min() >= 0)
+    if not known or (int(query.max()) + 1) * ties * rows > np.iinfo(np.int64).max:
+        order: Codes = np.lexsort((np.arange(rows) if tie is None else tie, query))
+        return order
+
+    # One number of all three sorts in half the time, and holds the row.
+    key = query.astype(np.int64)
+    if tie is not None:
+        key *= ties
+        key += tie
+    key *= rows
+    key += np.arange(rows)
+    key.sort()
+    key %= rows
+    return key
 
 
 def run_starts(ordered: NDArray[Any]) -> Codes:
@@ -366,33 +388,38 @@ def bootstrap(
         value = float(statistic(counts.sum(0))) if queries else math.nan
         return Estimate(value, math.nan, math.nan, queries)
 
+    if queries >= MANY:
+        values = statistic(resampled_sums(counts, seed, resamples))
+        return _of_percentiles(float(statistic(counts.sum(0))), values, within, queries)
+
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // queries)
+    step = max(1, CHUNK // queries)
     sums = np.empty((resamples, counts.shape[1]))
     errors = np.empty(resamples)
-
     for first in range(0, resamples, step):
         size = min(step, resamples - first)
-
-        # How often each query is drawn: counts of codes that no two resamples share.
-        drawn = rng.integers(0, queries, (size, queries))
-        drawn += np.arange(size)[:, None] * queries
-        times = np.bincount(drawn.ravel(), minlength=size * queries)
-        times = times.reshape(size, queries)  # (resamples, queries)
-
+        times = draw(rng, queries, size)  # (resamples, queries)
         sums[first : first + size] = times @ counts
         if queries < LARGE_SAMPLE:
             errors[first : first + size] = _standard_errors(counts, times, statistic)
 
     value = float(statistic(counts.sum(0)))
     values = statistic(sums)  # (resamples,)
-    if queries < LARGE_SAMPLE:
-        once = np.ones((1, queries), np.int64)  # the queries as they are
-        error = float(_standard_errors(counts, once, statistic)[0])
-        low, high = _studentised(value, error, values, errors, queries)
-    else:
-        low, high = np.percentile(values, (2.5, 97.5))
+    if queries >= LARGE_SAMPLE:
+        return _of_percentiles(value, values, within, queries)
 
+    once = np.ones((1, queries), np.int64)  # the queries as they are
+    error = float(_standard_errors(counts, once, statistic)[0])
+    low, high = _studentised(value, error, values, errors, queries)
+    least, greatest = within
+    return Estimate(value, max(low, least), min(high, greatest), queries)
+
+
+def _of_percentiles(
+    value: float, values: Array, within: tuple[float, float], queries: int
+) -> Estimate:
+    """Return a statistic with the interval of its percentiles over resamples, `(resamples,)`."""
+    low, high = np.percentile(values, (2.5, 97.5))
     least, greatest = within
     return Estimate(value, max(float(low), least), min(float(high), greatest), queries)
 
@@ -463,6 +490,12 @@ def _studentised(
 def paired_difference(counts: Array, other: Array, statistic: Statistic, seed: int = 0) -> Estimate:
     """Estimate the statistic of `counts` minus that of `other`, over the same queries in the same order."""
     m = counts.shape[1]
+    if len(counts) >= MANY:
+        # The sums of either are kept for its other comparisons.
+        parts = [resampled_sums(each, seed, RESAMPLES) for each in (counts, other)]
+        values = statistic(parts[0]) - statistic(parts[1])
+        value = float(statistic(counts.sum(0)) - statistic(other.sum(0)))
+        return _of_percentiles(value, values, (-math.inf, math.inf), len(counts))
 
     def difference(sums: Array) -> Array:  # (…, 2 * m) -> (…)
         return statistic(sums[..., :m]) - statistic(sums[..., m:])

@@ -113,7 +113,6 @@ def fit(
     training = TrainingState(
         accelerator, model, recipe, rows, make_gradients, seed, bar.name, lists
     )
-    optimizer = training.optimizer
     budget = training.gradients.budget
 
     with _resumable(training, model, checkpoints, bar):
@@ -124,17 +123,13 @@ def fit(
             with _whole_steps():
                 for batch in training.remaining_batches():
                     # Where memory runs out, once more with half the budget.
-                    for attempt in budget.attempts(recipe.max_length, undo=optimizer.zero_grad):
+                    for attempt in budget.attempts(
+                        recipe.max_length, undo=training.forget_gradient
+                    ):
                         with attempt:
                             loss = training.gradients.compute(batch, training.step)
                     training.losses.record(training.step + 1, loss, training.learning_rate)
-
-                    accelerator.clip_grad_norm_(training.model.parameters(), recipe.clip_norm)
-                    training.set_learning_rates()
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    training.update_average()
-                    training.step += 1
+                    training.take_step()
 
                     # Another process may have heard a signal: all end behind the same step.
                     training.ending = distributed.any_process(pending())
@@ -157,6 +152,7 @@ def fit(
                 done = training.epochs == recipe.epochs
                 if checkpoints is not None and (done or checkpoints.due(training.step)):
                     checkpoints.save(training.step)
+    training.end()
 
 
 def _log_step(log: Log, training: TrainingState[Any], loss: Tensor, speed: float) -> None:

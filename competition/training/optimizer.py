@@ -27,6 +27,7 @@ from competition.training.sharding import (
     shard_model,
     shard_moments,
 )
+from competition.training.token_rows import TokenRows
 
 
 def learning_rates(model: nn.Module, recipe: TrainingKeys) -> dict[str, float]:
@@ -142,13 +143,22 @@ class TrainingState(Generic[Model]):
         device = torch.device("cpu") if self.is_sharded else accelerator.device
         self._whole = model
         self._trained = copy.deepcopy(model) if self.is_sharded else model.to(device)
-        self._average = make_average(self._trained, recipe.ema, device) if recipe.ema else None
+        apart: set[int] = set()  # addresses of weights whose average is not updated with the others
+        self._average = (
+            make_average(self._trained, recipe.ema, device, apart) if recipe.ema else None
+        )
         if self.is_sharded:  # behind the copies, since a sharded model cannot be copied
             shard_model(self._trained, accelerator)
             if self._average is not None:
                 shard_model(self._average.module, accelerator)
 
         optimizer = make_optimizer(self._trained, recipe)
+        self._token_rows = None
+        if accelerator.num_processes == 1 and not recipe.attacks_weights:
+            average = None if self._average is None else self._average.module
+            self._token_rows = TokenRows.of(self._trained, optimizer, average, recipe.ema)
+        if self._token_rows is not None:
+            apart.add(self._token_rows.weight.data_ptr())
         self.model = accelerator.prepare_model(self._trained, evaluation_mode=self.is_sharded)
         self.optimizer = accelerator.prepare(optimizer)
         self.gradients = make_gradients(self.model)
@@ -184,13 +194,31 @@ class TrainingState(Generic[Model]):
         recipe = self.recipe
         return schedule(self.step, self.steps, recipe.warmup, recipe.warmup_steps, recipe.schedule)
 
-    def set_learning_rates(self) -> None:
-        """Set the rate of each parameter at the next step."""
+    def take_step(self) -> None:
+        """Clip the gradient, move the weights by it, and the averaged ones, where there are any, towards them."""
+        parameters = list(self.model.parameters())
+        if self._token_rows is not None:
+            table = self._token_rows.weight
+            rows = self._token_rows.gradient()
+            parameters = [rows if each is table else each for each in parameters]
+        self._accelerator.clip_grad_norm_(parameters, self.recipe.clip_norm)
+
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self._factor
+        self.optimizer.step()
+        if self._token_rows is not None:
+            self._token_rows.step()
+        self.forget_gradient()
+        self._update_average()
+        self.step += 1
 
-    def update_average(self) -> None:
-        """Move the averaged weights, where there are any, towards those of the step."""
+    def forget_gradient(self) -> None:
+        """Drop what passes have left."""
+        self.optimizer.zero_grad()
+        if self._token_rows is not None:
+            self._token_rows.forget()
+
+    def _update_average(self) -> None:
         if self._average is not None:
             self._average.update_parameters(self._trained)
 
@@ -209,6 +237,7 @@ class TrainingState(Generic[Model]):
 
         It is whole; where training is sharded, all processes must call this.
         """
+        self._catch_up()
         kept = self._trained if self._average is None else cast(Model, self._average.module)
         if not self.is_sharded:
             return kept
@@ -229,6 +258,7 @@ class TrainingState(Generic[Model]):
         if self.epochs == self.recipe.epochs:
             return State(values=values)  # nothing is trained any more
 
+        self._catch_up()
         tensors = add_prefix("model", gather_weights(self._trained))
         if self._average is not None:
             tensors |= add_prefix("average", gather_weights(self._average))
@@ -250,6 +280,18 @@ class TrainingState(Generic[Model]):
         if self._average is not None:
             load_weights(self._average, select_prefix("average", state.tensors))
         self._load_moments(select_prefix("optimizer", state.tensors))
+        if self._token_rows is not None:
+            self._token_rows.restart(self.step)
+
+    def end(self) -> None:
+        """Leave the model as one that is trained no further."""
+        if self._token_rows is not None:
+            self._token_rows.release()
+
+    def _catch_up(self) -> None:
+        """Bring all rows of the token table to where the training stands."""
+        if self._token_rows is not None:
+            self._token_rows.catch_up_all()
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         """Fill the optimizer from tensors named `NUMBER/MOMENT`, by the numbers of its parameters."""

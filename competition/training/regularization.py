@@ -1,7 +1,7 @@
 """Averaged weights and mixed rows, which make fine-tuning steadier without an attack (for those, see adversary.py)."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import compress
 
 import numpy as np
@@ -24,17 +24,23 @@ def ema_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def make_average(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
+def make_average(
+    model: nn.Module, decay: float, device: torch.device, apart: Container[int] = ()
+) -> AveragedModel:
     """Return a copy of `model` that follows it: after each optimiser step, a = d a + (1 - d) w for all parameters.
 
-    Weights that are not trained are not copied: model and average share them. Call
+    Weights that are not trained are not copied: model and average share them. Those whose addresses
+    are in `apart` are copied once, and someone else updates their average. Call
     `update_parameters(model)` after each step. Make it before Accelerate wraps the model's forward,
     which a copy would share.
     """
 
     # One fused call for all parameters.
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
-        own = [_address(each) != _address(w) for each, w in zip(averages, weights, strict=True)]
+        own = [
+            _address(w) not in apart and _address(each) != _address(w)
+            for each, w in zip(averages, weights, strict=True)
+        ]
         lerped, towards = list(compress(averages, own)), list(compress(weights, own))
         if lerped:  # a process may hold no row of any
             torch._foreach_lerp_(lerped, towards, 1 - ema_decay(int(step), decay))

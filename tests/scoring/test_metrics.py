@@ -47,6 +47,24 @@ def test_ties_go_by_the_tie_key_else_by_the_order_of_rows() -> None:
     assert one_query([0.0, 1.0], [5, 5], tie=np.array([1, 0])) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("least", "greatest"),
+    [(0, 5), (-5, 5), (0, 2**62), (2**61, 2**62)],
+    ids=["small", "negative", "large", "none small"],
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_rows_are_in_the_order_of_their_queries_then_ties_then_places(
+    least: int, greatest: int, ties: bool
+) -> None:
+    rng = np.random.default_rng(1)
+    query, tie = rng.integers(least, greatest, 200), rng.integers(least, greatest, 200)
+    query[100:] = query[:100]
+    tie[50:150] = tie[0]
+    keys = list(zip(query, tie if ties else [0] * 200, range(200), strict=True))
+    expected = [place for _, _, place in sorted(keys)]
+    assert metrics._list_order(query, tie if ties else None).tolist() == expected
+
+
 def test_a_missing_row_adds_to_the_ideal_alone() -> None:
     listed = np.array([False, True])
     assert one_query([1.0, 0.1], [2, 1], ranked=listed) == pytest.approx(
@@ -121,7 +139,7 @@ def test_interval_of_a_mean_is_that_of_its_standard_error() -> None:
 def test_bootstrap_in_chunks_is_the_bootstrap_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.column_stack([np.random.default_rng(2).random(50), np.ones(50)])
     whole = metrics.bootstrap(counts, metrics.mean)
-    monkeypatch.setattr(metrics, "_CHUNK", 120)
+    monkeypatch.setattr(metrics, "CHUNK", 120)
     pieces = metrics.bootstrap(counts, metrics.mean)
     assert (pieces.value, pieces.low, pieces.high) == pytest.approx(
         (whole.value, whole.low, whole.high), rel=1e-12

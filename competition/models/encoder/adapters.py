@@ -2,6 +2,7 @@
 
 They lie inside of the encoder's layers, so whatever runs these runs them, too. On disk they are what
 PEFT writes: `adapter_config.json` and `adapter_model.safetensors`, which it reads beside the base.
+PEFT is imported where there are adapters: most models have none, and it takes a while.
 """
 
 import json
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -50,6 +49,8 @@ def add_adapters(encoder: Any, lora: Lora, recipe: str) -> None:
     Raises:
         InputError: a target is not a layer of the encoder.
     """
+    from peft import LoraConfig, inject_adapter_in_model
+
     layers = {
         name.rpartition(".")[2]
         for name, module in encoder.named_modules()
@@ -85,6 +86,8 @@ def merge_adapters(encoder: Any) -> None:
     The encoder is then an ordinary model of its family. Its results are those with adapters but for
     rounding.
     """
+    from peft.tuners.lora import LoraLayer
+
     for name, module in list(encoder.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()
@@ -97,6 +100,8 @@ def merge_adapters(encoder: Any) -> None:
 
 def save_adapters(folder: Path, encoder: Any, base: str) -> None:
     """Write the adapters of an encoder as PEFT does; `base` names the encoder."""
+    from peft.tuners.lora import LoraLayer
+
     weights = {
         _PREFIX + _OWN_NAME.sub(r"\1", name): tensor.detach().cpu().contiguous()
         for name, tensor in sorted(encoder.state_dict().items())
