@@ -253,7 +253,8 @@ class Ablation:
 
     def _without_pruned_rows(self, task: Task, rows: pd.DataFrame) -> list[FlawedRow]:
         """Return each row's result on the rows that the audit of its seed would not drop."""
-        on_all: dict[str, Array] = {}  # sums over the seeds, (queries, sums) each
+        # Sums over the seeds, (queries, sums) each.
+        on_all: dict[str, Array] = {}
         on_kept: dict[str, Array] = {}
         for row, runs in self.runs.items():
             counts = [self._count(run, task, rows) for run in runs]
@@ -286,7 +287,8 @@ class Ablation:
         assert isinstance(recipe, EncoderRecipe)  # as `plan` makes them
         folder = self.pipeline.artifacts.encoder_folder(recipe.encoder)
         best = best_epoch(read_epochs(folder))
-        assert best is not None  # an encoder has one epoch or more
+        # An encoder has one epoch or more.
+        assert best is not None
         return read_losses(
             folder, self.pipeline.artifacts.encoder_fingerprint(recipe.encoder), best.number
         )

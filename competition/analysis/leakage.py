@@ -95,7 +95,8 @@ def _check_data(pipeline: Pipeline) -> Iterator[LeakTest]:
     yield LeakTest("data", "look" if repeated else "ok", f"{pairs} judged more than once")
 
     if not pipeline.plan.contest.has_queries_apart:
-        return  # test queries are meant to be training queries
+        # Test queries are meant to be training queries.
+        return
 
     shared = len(shared_with_test(examples))
     queries = pluralize(
@@ -258,7 +259,8 @@ class _ShuffledWorkspaces:
             for recipe in recipes
             if not isinstance(recipe, EnsembleRecipe) and recipe.reads_unlabelled
         }
-        self._spaces: dict[str, Workspace] = {}  # by the digest of the labels
+        # By the digest of the labels.
+        self._spaces: dict[str, Workspace] = {}
         self._folders = ExitStack()
 
     def __enter__(self) -> Self:

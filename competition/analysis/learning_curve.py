@@ -288,10 +288,12 @@ def describe_points(points: Sequence[CurvePoint], floor: str, metric: Metric) ->
 
 def _compare(points: Sequence[CurvePoint], floor: str, greater_is_better: bool) -> str:
     """Return how a model compares with the lexical baseline as the training queries increase."""
-    changes: list[tuple[str, int]] = []  # the result, and the size from which it holds
+    # The result, and the size from which it holds.
+    changes: list[tuple[str, int]] = []
     for point in points:
         above = point.above_floor
-        assert above is not None  # only the baseline itself has no difference to it
+        # Only the baseline itself has no difference to it.
+        assert above is not None
         result = "not significantly different from"
         if above.differs:
             result = "better than" if (above.value > 0) == greater_is_better else "worse than"

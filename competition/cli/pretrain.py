@@ -32,7 +32,8 @@ def pretrain(
     folder = pipeline.artifacts.encoder_folder(recipe)
     epochs = read_epochs(folder)
     best = best_epoch(epochs)
-    assert best is not None  # there is at least one epoch
+    # There is at least one epoch.
+    assert best is not None
 
     tasks = list(epochs[-1].learned)
     rows = []

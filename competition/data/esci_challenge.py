@@ -120,7 +120,8 @@ def _newest(folder: Path, stem: str) -> Path:
     for path in sorted(folder.iterdir()):
         if match := pattern.fullmatch(path.name):
             version = [int(part) for part in match[1].split(".")]
-            is_plain = not match[2]  # of one version, the file that is not packed
+            # Of one version, the file that is not packed.
+            is_plain = not match[2]
             versions[path] = (version, is_plain)
 
     if not versions:

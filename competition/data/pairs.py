@@ -277,7 +277,8 @@ class Pairs:
         longest = np.zeros(len(self), np.int64)
         listed = self.product >= 0
         for view in self.views:
-            special = 1 + view.query + len(view.fields)  # [CLS], and a [SEP] behind each text
+            # [CLS], and a [SEP] behind each text.
+            special = 1 + view.query + len(view.fields)
             special = special if self.layout is None else self.layout.special
             total = np.full(len(self), special)
             if view.query:

@@ -79,7 +79,8 @@ def make(
         of the rows changed.
     """
     rng = np.random.default_rng(seed)
-    name_rng = np.random.default_rng([seed, 1])  # of its own, so that synonyms change nothing else
+    # Of its own, so that synonyms change nothing else.
+    name_rng = np.random.default_rng([seed, 1])
     words = _read_words(synonyms)
     brands = _draw_brands(min(max(40, queries // 20), 2000), synonyms, rng, name_rng)
 
@@ -184,7 +185,8 @@ def _draw_queries(
         draw["locale"] = rng.choice(LOCALES, n, p=LOCALE_SHARES)
         draw["category"] = rng.integers(0, len(words["categories"]), n)
 
-        synonym = name_rng.integers(0, 2, (n, 3))  # which name of brand, category and attribute
+        # Which name of brand, category and attribute.
+        synonym = name_rng.integers(0, 2, (n, 3))
         draw["query"] = [
             _query_text(row, names, words, brands)
             for row, names in zip(draw.itertuples(index=False), synonym, strict=True)
@@ -240,7 +242,8 @@ def _draw_products(
 
     sentences = rng.integers(0, 5, (n, 2))
     says = rng.random((n, 2)) < TITLE_SAYS
-    synonym = name_rng.integers(0, 2, (n, 4))  # which name of brand, category and attributes
+    # Which name of brand, category and attributes.
+    synonym = name_rng.integers(0, 2, (n, 4))
 
     columns: dict[str, list[str]] = {field: [] for field in CONTEST.fields}
     for i, locale in enumerate(rows["locale"]):
@@ -300,7 +303,8 @@ def _draw_noise(
     """Return the labels of rows with noise in the training rows, `(rows,)`, and which were changed."""
     codes = rows["label"].map({label: i for i, label in enumerate(LABELS)}).to_numpy()
     rates = np.ones(len(LABELS))
-    if by_label:  # in relation to one another, with a mean of 1 over rows
+    # In relation to one another, with a mean of 1 over rows.
+    if by_label:
         rates = SLIP_RATES / (SLIP_RATES @ LABEL_SHARES) * LABEL_SHARES.sum()
 
     in_training = (rows["split"] == "train").to_numpy()

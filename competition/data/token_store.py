@@ -114,7 +114,8 @@ def write_sequences(
     """
     hashes = np.concatenate([row_hashes(rows) for rows in tables])
     keys, first = np.unique(hashes, return_index=True)
-    order = np.argsort(first)  # as they come, so that what belongs together stays together
+    # As they come, so that what belongs together stays together.
+    order = np.argsort(first)
 
     with atomic_folder(folder) as temporary, progress(name, len(keys), "texts") as bar:
         parts = _sequence_parts(tables, first[order], make, bar)

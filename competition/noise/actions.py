@@ -48,7 +48,8 @@ def soften_labels(targets: Targets, kind: Kind, ids: Ids, flags: pd.DataFrame) -
         flags: of an audit, see `audit.Audit`.
     """
     suspects = flags[flags["dropped"]].set_index("example_id")
-    at = np.flatnonzero(np.isin(ids, suspects.index))  # positions of those that are trained on
+    # Positions of those that are trained on.
+    at = np.flatnonzero(np.isin(ids, suspects.index))
     wrong = suspects.loc[ids[at]]  # (wrong rows,)
 
     quality = wrong["quality"].to_numpy(np.float64)

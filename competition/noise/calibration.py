@@ -28,7 +28,8 @@ def calibrate(probabilities: Array, given: Codes, fold: Codes) -> tuple[Array, d
     temperatures = {}
     for k in np.unique(fold):
         own = fold == k
-        others = ~own if (~own).any() else own  # a single fold has no others
+        # A single fold has no others.
+        others = ~own if (~own).any() else own
         inverse = _inverse_temperature(logits[others], given[others])
         scaled[own] = _softmax(inverse * logits[own])
         temperatures[int(k)] = 1 / inverse

@@ -153,7 +153,8 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
                 with left.timed(step.name):
                     if step.shared or is_main:
                         step.build()
-                    distributed.barrier()  # what is built is read by all
+                    # What is built is read by all.
+                    distributed.barrier()
                 announcement.end(step.name, left.sentence())
                 if step.summary is not None and is_main:
                     console.print(f"{step.summary()}; {left.sentence()}")

@@ -99,7 +99,8 @@ def _outputs(
     ids = examples[ID].to_numpy()
 
     place = table.index.get_indexer(pd.Index(ids))
-    kept = table.iloc[place]  # those at -1 are left out below
+    # Those at -1 are left out below.
+    kept = table.iloc[place]
     is_same = (place >= 0) & (kept[FOLD] == number).to_numpy()
     is_same &= kept[ROW].to_numpy() == hash_rows(examples).to_numpy()
     if not is_same.all():

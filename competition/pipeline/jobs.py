@@ -164,7 +164,8 @@ class _Run:
         """Begin every step that can begin."""
         while self._failure is None:
             for step in self._schedule.startable():
-                if step.state == "done":  # along with another step, or by another command
+                # Along with another step, or by another command.
+                if step.state == "done":
                     self._schedule.begin(step)
                     self._schedule.finish(step)
                     self._left.skip(step.name)

@@ -66,7 +66,8 @@ def merge(pipeline: Pipeline, parts: Iterable[Path]) -> Merged:
         locks.enter_context(pipeline.workspace.lock(DATA_LOCK, shared=True))
         for name in taken:
             locks.enter_context(pipeline.workspace.lock(name))
-        for name in ours:  # behind what they need, so that an end in between leaves nothing unmet
+        # Behind what they need, so that an end in between leaves nothing unmet.
+        for name in ours:
             if name in taken:
                 part, _ = taken[name]
                 _copy(ours[name], part, pipeline.workspace)

@@ -166,7 +166,8 @@ class RayCrew:
         running = {task: worker for worker in self.workers for task in worker.left}
         (ready,), _ = ray.wait([self._news, *running], num_returns=1)
         if ready in running:
-            self._desk.wake.remote()  # what it said goes before how it ended
+            # What it said goes before how it ended.
+            self._desk.wake.remote()
         said = ray.get(self._news)
         self._news = self._desk.hear.remote()
 
@@ -236,7 +237,8 @@ class RayCrew:
         if left:
             ray.wait(left, num_returns=len(left))
         self._desk.wake.remote()
-        ray.wait([self._news])  # Ray would complain about a call without an end
+        # Ray would complain about a call without an end.
+        ray.wait([self._news])
         for worker in self.workers:
             worker.held.close()
 

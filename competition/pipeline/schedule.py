@@ -107,7 +107,8 @@ def chains(steps: Iterable[Step], seconds: Callable[[Step], float]) -> dict[str,
     """
     by_name = {step.name: step for step in steps}
     needs = needs_among(by_name)
-    behind = dict.fromkeys(by_name, 0.0)  # the longest chain of what waits for a step
+    # The longest chain of what waits for a step.
+    behind = dict.fromkeys(by_name, 0.0)
     lengths: dict[str, float] = {}
     for name, step in reversed(by_name.items()):
         lengths[name] = seconds(step) + behind[name]

@@ -18,7 +18,8 @@ class TimeLeft:
         """Begin before the steps `names` are built, in order."""
         self._left = list(names)
         self._built = 0
-        self._seconds: dict[str, float] = {}  # kind of step -> of the last one
+        # Kind of step -> of the last one.
+        self._seconds: dict[str, float] = {}
 
     def place(self, name: str, running: int = 0) -> str:
         """Return the place of a step that is built now, while others are `running`: `[2/9]`."""

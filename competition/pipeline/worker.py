@@ -77,7 +77,8 @@ def serve(connection: Connection, settings: Settings) -> None:
             with lock:
                 connection.send(message)
         except OSError:
-            pass  # the other process has died: SIGTERM is on its way
+            # The other process has died: SIGTERM is on its way.
+            pass
 
     steps: dict[str, Step] = {}
     with spoken_through(send, settings):
@@ -145,7 +146,8 @@ def _build(workspace: Workspace, steps: dict[str, Step], name: str, fingerprint:
             if distributed.broadcast_from_main(step.state) == "done":
                 return Built(here=False)
             step.build()
-            distributed.barrier()  # what is built is read by all
+            # What is built is read by all.
+            distributed.barrier()
         return Built(True, step.summary() if step.summary is not None else "")
 
 

@@ -75,7 +75,8 @@ class ListLosses:
     """
 
     def __init__(self, recipe: EncoderRecipe, kind: Kind, sample: Sample) -> None:
-        assert sample.lists is not None  # as `Corpus.sample` makes it for such a recipe
+        # As `Corpus.sample` makes it for such a recipe.
+        assert sample.lists is not None
         self._loss = RANKING_LOSSES[recipe.ranking_loss]
         self._share = recipe.ranking_weight
         self._lists = sample.lists

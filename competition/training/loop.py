@@ -156,7 +156,8 @@ def fit(
 
 
 def _log_step(log: Log, training: TrainingState[Any], loss: Tensor, speed: float) -> None:
-    training.losses.check()  # a loss that is not finite is no line of the log
+    # A loss that is not finite is no line of the log.
+    training.losses.check()
     log.write(
         epoch=training.epochs,
         step=training.step,
@@ -209,7 +210,8 @@ def _resumable(
         with defer_signals():
             checkpoints.save(training.step)
             if training.ending:
-                distributed.barrier()  # a launcher ends the first process soon after another has left
+                # A launcher ends the first process soon after another has left.
+                distributed.barrier()
         where = f"step {training.step:,} of {training.steps:,} of {bar.name}"
         raise Interrupted(
             interruption.number, f"{where} is saved, and the same command resumes from there"
@@ -221,6 +223,7 @@ def _ending_together(training: TrainingState[Any]) -> Iterator[None]:
     """Hold signals back until all processes have agreed to end: alone, none can save a state that is sharded."""
     with defer_signals():
         yield
-        if distributed.any_process(pending()):  # since the last step, behind which they would have
+        # Since the last step, behind which they would have.
+        if distributed.any_process(pending()):
             training.ending = True
             raise_pending()

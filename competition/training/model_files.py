@@ -79,7 +79,8 @@ def load_model(
 ) -> RelevanceModel:
     """Return the trained model of a fold and seed; `sources` name what its features are built from."""
     whole = folder / f"seed-{seed}.safetensors"
-    if whole.is_file():  # all weights in one file, as earlier versions wrote them
+    # All weights in one file, as earlier versions wrote them.
+    if whole.is_file():
         model = RelevanceModel.make(recipe, kind, sources, seed=0)
         model.load_state_dict(load_file(whole))
         return model

@@ -46,7 +46,8 @@ def learning_rates(model: nn.Module, recipe: TrainingKeys) -> dict[str, float]:
     layers = 1 + max(layer_of.values(), default=-1)
 
     rates = {}
-    layer = -1  # of embeddings, which are named before the first layer
+    # Of embeddings, which are named before the first layer.
+    layer = -1
     for name in names:
         if name.startswith(ENCODER_PREFIX):
             layer = layer_of.get(name, layers - 1 if layer >= 0 else -1)
@@ -143,11 +144,13 @@ class TrainingState(Generic[Model]):
         device = torch.device("cpu") if self.is_sharded else accelerator.device
         self._whole = model
         self._trained = copy.deepcopy(model) if self.is_sharded else model.to(device)
-        apart: set[int] = set()  # addresses of weights whose average is not updated with the others
+        # Addresses of weights whose average is not updated with the others.
+        apart: set[int] = set()
         self._average = (
             make_average(self._trained, recipe.ema, device, apart) if recipe.ema else None
         )
-        if self.is_sharded:  # behind the copies, since a sharded model cannot be copied
+        # Behind the copies, since a sharded model cannot be copied.
+        if self.is_sharded:
             shard_model(self._trained, accelerator)
             if self._average is not None:
                 shard_model(self._average.module, accelerator)
@@ -176,7 +179,8 @@ class TrainingState(Generic[Model]):
     def remaining_batches(self) -> Iterator[Rows]:
         """Yield the optimiser batches that are left of the epoch, and have the model ready for training."""
         if self.is_sharded:
-            self._whole.cpu()  # it was on the device for an evaluation alone
+            # It was on the device for an evaluation alone.
+            self._whole.cpu()
         self.model.train()
         batches = epoch_batches(
             self._rows, self.recipe.batch_size, self._seed, self.epochs, self._lists

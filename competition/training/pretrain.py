@@ -181,7 +181,8 @@ class _Epochs:
             Diverged: a held-out loss is not finite.
         """
         if number < len(self.epochs):
-            return  # an interruption came between the end of this and the loop's next step
+            # An interruption came between the end of this and the loop's next step.
+            return
 
         name = self._recipe.name
         losses = self._held_out.losses(self._accelerator, model, self._budget)

@@ -42,13 +42,15 @@ def make_average(
             for each, w in zip(averages, weights, strict=True)
         ]
         lerped, towards = list(compress(averages, own)), list(compress(weights, own))
-        if lerped:  # a process may hold no row of any
+        # A process may hold no row of any.
+        if lerped:
             torch._foreach_lerp_(lerped, towards, 1 - ema_decay(int(step), decay))
 
     shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
     average = AveragedModel(nn.Identity(), device=device, multi_avg_fn=update)
     average.module = copy.deepcopy(model, shared).to(device)
-    average.update_parameters(model)  # the first call only copies; from here on it counts the steps
+    # The first call only copies; from here on it counts the steps.
+    average.update_parameters(model)
     average.requires_grad_(False)
     return average.eval()
 

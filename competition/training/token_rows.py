@@ -61,13 +61,16 @@ class TokenRows:
         self._optimizer = optimizer
         self._average = average
         self._ema = ema
-        self._keys = dict(self._group())  # all but the rate stays as it is
+        # All but the rate stays as it is.
+        self._keys = dict(self._group())
 
         self._leaves: list[_Leaf] = []
         self._gradient: _Leaf | None = None
         self._missed: list[_Step] = []  # steps behind `_begin`
-        self._begin = 0  # the step that all rows have come to
-        self._done = np.zeros(len(table.weight), np.int64)  # the step that each row has come to
+        # The step that all rows have come to.
+        self._begin = 0
+        # The step that each row has come to.
+        self._done = np.zeros(len(table.weight), np.int64)
         self._has_moments = np.zeros(len(table.weight), bool)
         table.forward = self._look_up  # type: ignore[assignment, method-assign]
 

@@ -138,7 +138,8 @@ def _public_disagrees(facts: Facts) -> Iterator[Finding]:
             # A leaderboard may hold lists of full depth alone.
             deep = [_number(line["full_depth"])] if line.get("full_depth") else []
         except ValueError:
-            continue  # `comp leaderboard` says which cell is no number
+            # `comp leaderboard` says which cell is no number.
+            continue
         if not min([low, *deep]) <= public <= max([high, *deep]):
             sentence = (
                 f"The public score {public:.4f} of {line.get('run')} is outside of its out-of-fold "

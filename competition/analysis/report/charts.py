@@ -155,7 +155,8 @@ def plot_training(name: str, passes: Sequence[TrainingPass]) -> str:
         set_margins(figure, 46, 12, 18, 34, between=26)
         for each in passes:
             losses = [(line["step"], line["loss"]) for line in each.steps]
-            dot = "o" if len(losses) == 1 else None  # a line through one point is invisible
+            # A line through one point is invisible.
+            dot = "o" if len(losses) == 1 else None
             loss.plot(*zip(*losses, strict=True), marker=dot, markersize=4, color=SERIES[0])
             scores = [(line["step"], line["held_out_score"]) for line in each.epochs]
             if scores:

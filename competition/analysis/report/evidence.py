@@ -22,7 +22,8 @@ class Evidence:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.workspace = pipeline.workspace
-        self.plans: list[RunPlan] = []  # of the complete runs, in the order of competition.toml
+        # Of the complete runs, in the order of competition.toml.
+        self.plans: list[RunPlan] = []
         self.runs: dict[str, Run] = {}
         self.missing: dict[str, str] = {}  # other runs -> the reason
 

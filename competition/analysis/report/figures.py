@@ -50,7 +50,8 @@ _STYLE = {
 def new_figure(width: int, height: int, rows: int = 1) -> Iterator[tuple[Drawing, list[Axes]]]:
     """Make a figure of `width` by `height` pixels with `rows` axes below each other, in the style of the page."""
     with mpl.rc_context():
-        mpl.rcdefaults()  # the page does not depend on a user's own matplotlibrc
+        # The page does not depend on a user's own matplotlibrc.
+        mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         figure = Drawing(figsize=(width / PIXELS, height / PIXELS), dpi=PIXELS)
         axes = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]

@@ -76,7 +76,8 @@ def add_adapters(encoder: Any, lora: Lora, recipe: str) -> None:
     for name, weight in encoder.named_parameters():
         weight.requires_grad_(is_adapter(name))
         if is_adapter(name):
-            weight.data = weight.data.float()  # trained in fp32, whatever the base is kept in
+            # Trained in fp32, whatever the base is kept in.
+            weight.data = weight.data.float()
 
 
 @torch.no_grad()

@@ -13,7 +13,8 @@ def fast_dropout(x: Tensor, share: float) -> Tensor:
     # Each int64 that is drawn holds the masks of four values.
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
     words.random_(torch.iinfo(torch.int64).min, None)
-    drawn = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -2**15 … 2**15 - 1
+    # Uniform over -2**15 … 2**15 - 1.
+    drawn = words.view(torch.int16)[: x.numel()].view(x.shape)
     kept = drawn >= dropped - _STEPS // 2
     return x * kept.to(x.dtype).mul_(_STEPS / (_STEPS - dropped))
 

@@ -64,7 +64,8 @@ class FeatureEmbeddings(nn.Module):
 
     def init_grams(self, vectors: Path, freeze: bool) -> None:
         """Start the 3-gram table from word2vec's vectors, and keep them if `freeze`."""
-        assert self.grams is not None  # only recipes with char_trigrams have vectors
+        # Only recipes with char_trigrams have vectors.
+        assert self.grams is not None
         with torch.no_grad():
             self.grams.weight.copy_(torch.from_numpy(load_vectors(vectors)))
         self.grams.weight.requires_grad_(not freeze)

@@ -208,7 +208,8 @@ def text_template(recipe: EncoderRecipe, encoder: Path) -> str:
     if recipe.template:
         return recipe.template
     if recipe.head == PRETRAINED_HEAD or recipe.servable:
-        return PAIR  # which rerankers were trained on, and servers know
+        # Which rerankers were trained on, and servers know.
+        return PAIR
     config = AutoConfig.from_pretrained(encoder, local_files_only=True)
     return DECODER_TEMPLATE if is_decoder(config) else ""
 

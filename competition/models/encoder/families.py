@@ -63,7 +63,8 @@ def position_limit(config: Any) -> int | None:
     if limit is None or limit < 1:  # XLNet says -1
         return None
     if family == "mpnet":
-        return limit - 2  # its padding is 1, whatever its configuration says
+        # Its padding is 1, whatever its configuration says.
+        return limit - 2
     return limit - config.pad_token_id - 1 if counts_from_padding(config) else limit
 
 
@@ -221,7 +222,8 @@ def _states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tenso
     if family == "funnel":
         # [CLS] is of neither text.
         more["token_type_ids"] = types.index_fill(1, types.new_zeros(1), 2)
-    if family == "longformer":  # a head reads the first token, which must see all others
+    # A head reads the first token, which must see all others.
+    if family == "longformer":
         more["global_attention_mask"] = functional.one_hot(mask.new_zeros(len(mask)), mask.shape[1])
 
     if is_decoder(encoder.config):

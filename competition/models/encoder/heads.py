@@ -22,7 +22,8 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
     `mask (texts, tokens)` is 1 on tokens; padding never counts. Means are taken in fp32 or wider.
     """
-    if pooling == LAST:  # the token, wherever the padding stands
+    # The token, wherever the padding stands.
+    if pooling == LAST:
         places = torch.arange(mask.shape[1], device=mask.device)
         last = (mask * places).argmax(1)  # (texts,)
         return hidden[torch.arange(len(hidden), device=hidden.device), last]

@@ -108,7 +108,8 @@ def read_encoder(
 
     _check_report(source, encoder, report, head)
     if head == NEW_HEAD and getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = nn.Identity()  # some families call it, whether there is one or not
+        # Some families call it, whether there is one or not.
+        encoder.pooler = nn.Identity()
     return encoder
 
 

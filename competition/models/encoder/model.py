@@ -168,7 +168,8 @@ class RelevanceModel(nn.Module):
             torch.manual_seed(seed)
             features = None
             if recipe.features:
-                assert sources.vocabulary is not None  # the plan names it for recipes with features
+                # The plan names it for recipes with features.
+                assert sources.vocabulary is not None
                 features = FeatureEmbeddings(
                     recipe.features, Vocabulary.load(sources.vocabulary), sources.locales
                 )
@@ -227,7 +228,8 @@ class RelevanceModel(nn.Module):
         if self.kind.is_number:
             return torch.ones(1)
         if not self.kind.is_classes:
-            return torch.zeros(2)  # whether a label is better or worse than all others is not known
+            # Whether a label is better or worse than all others is not known.
+            return torch.zeros(2)
 
         gains = torch.tensor(self.kind.labels.gains[PAPER])  # (classes,)
         # Later classes of an order are better or worse.

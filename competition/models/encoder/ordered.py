@@ -26,7 +26,8 @@ class ContinuationRatio(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """Return log-probabilities, `(batch, classes)`."""
         passes = functional.logsigmoid(logits).cumsum(1)  # log P(y > k)
-        stays = functional.logsigmoid(-logits)  # log P(y = k | y >= k)
+        # Log P(y = k | y >= k).
+        stays = functional.logsigmoid(-logits)
         return functional.pad(passes, (1, 0)) + functional.pad(stays, (0, 1))
 
     @torch.no_grad()

@@ -18,7 +18,8 @@ def stated_pooling(card: Path) -> str | None:
     None stands for one that is not offered here.
     """
     content = read_json(card)
-    mode = content.get("pooling_mode")  # a name since version 5.2, before that a switch for each
+    # A name since version 5.2, before that a switch for each.
+    mode = content.get("pooling_mode")
     first = mode == "cls" or bool(content.get("pooling_mode_cls_token"))
     mean = mode == "mean" or bool(content.get("pooling_mode_mean_tokens"))
     if first and mean:

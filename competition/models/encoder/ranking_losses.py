@@ -98,7 +98,8 @@ def _by_gain(gains: Tensor) -> Tensor:
 def _by_distance(gains: Tensor) -> Tensor:
     """Weigh pairs as NDCG-Loss2: by their difference in gain, times that of discounts as far down as they lie apart."""
     ranks = _ranks(gains)
-    apart = (ranks[:, None] - ranks).abs().clamp_min(1)  # a row is no pair with itself
+    # A row is no pair with itself.
+    apart = (ranks[:, None] - ranks).abs().clamp_min(1)
     change = 1 / _discounts(apart) - 1 / _discounts(apart + 1)
     return change * _differences(gains).abs()
 
@@ -148,7 +149,8 @@ def listmle(scores: Tensor, gains: Tensor, present: Tensor) -> Tensor:
     present = present.gather(1, order)
     scores = scores.gather(1, order).masked_fill(~present, torch.finfo(scores.dtype).min)
 
-    log_sums = torch.logcumsumexp(scores.flip(1), 1).flip(1)  # over the rows from each one on
+    # Over the rows from each one on.
+    log_sums = torch.logcumsumexp(scores.flip(1), 1).flip(1)
     return (log_sums - scores).masked_fill(~present, 0.0).sum(1)
 
 

@@ -138,7 +138,8 @@ class YesNoHead(nn.Module):
 def fit_logits(logits: Tensor, targets: int) -> Tensor:
     """Return one logit as two, of the label that is told from all others, where the kind has two targets."""
     if targets == 2 and logits.shape[1] == 1:
-        return functional.pad(logits, (1, 0))  # sigmoid(x) is the softmax of 0 and x
+        # sigmoid(x) is the softmax of 0 and x.
+        return functional.pad(logits, (1, 0))
     return logits
 
 

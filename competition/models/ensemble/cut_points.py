@@ -133,6 +133,7 @@ def _between(ratings: Array) -> Array:
     """Return places between ratings, evenly spread over the rows: none is on a cut-point."""
     distinct, counts = np.unique(ratings, return_counts=True)
     places = (distinct[1:] + distinct[:-1]) / 2
-    share = counts.cumsum()[:-1] / len(ratings)  # of the rows below each place
+    # Of the rows below each place.
+    share = counts.cumsum()[:-1] / len(ratings)
     first = np.unique(np.floor(share * _TRIED), return_index=True)[1]
     return np.asarray(places[first], np.float64)

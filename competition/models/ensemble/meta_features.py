@@ -76,7 +76,8 @@ class QueryLists:
         of_list = self.list_of[by_value]
         new_list = of_list[1:] != of_list[:-1]
         new_value = ordered[1:] != ordered[:-1]
-        first = np.flatnonzero(np.r_[True, new_list | new_value])  # of each run of equal values
+        # Of each run of equal values.
+        first = np.flatnonzero(np.r_[True, new_list | new_value])
         equal = np.diff(np.r_[first, len(ordered)])
 
         place = np.repeat(first + (equal + 1) / 2, equal) - self._starts[of_list]

@@ -80,7 +80,8 @@ class _Sums:
     def __init__(self, rows: EnsembleRows) -> None:
         outputs = len(rows.kind.outputs)
         self._rows = rows
-        self._share = 1 / (len(rows.folds) - 1)  # of each model in the mean for a fold
+        # Of each model in the mean for a fold.
+        self._share = 1 / (len(rows.folds) - 1)
         self._train = {k: np.zeros((len(rows.train), outputs)) for k in rows.folds}
         self._models: dict[int, list[tuple[Trees, int]]] = {k: [] for k in rows.folds}
         self._importance: dict[int, list[Array]] = {k: [] for k in rows.folds}

@@ -146,7 +146,8 @@ def _squared_error(truth: Array, average: Array) -> Array:
 
 
 def _is_right(codes: NDArray[np.int64], average: Array) -> Array:
-    one = average.shape[1] == 1  # the probability of the second of two classes
+    # The probability of the second of two classes.
+    one = average.shape[1] == 1
     answer = average[:, 0] > 0.5 if one else average.argmax(axis=1)
     return np.asarray(answer == codes, np.float64)
 

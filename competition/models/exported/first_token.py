@@ -98,7 +98,8 @@ def _inputs_along(node: Any, axis: int, shapes: dict[str, list[Any]]) -> dict[in
     if shape is None or any(name and name not in shapes for name in node.input):
         return None
 
-    behind = len(shape) - axis  # counted from the end, as broadcasting does
+    # Counted from the end, as broadcasting does.
+    behind = len(shape) - axis
     if node.op_type in _ELEMENTWISE:
         return {
             place: len(shapes[name]) - behind

@@ -91,7 +91,8 @@ def write_graph(source: Path, target: Path) -> None:
 
         graph = onnx.load(optimised)
     for node in graph.graph.node:
-        del node.metadata_props[:]  # paths and lines of this machine
+        # Paths and lines of this machine.
+        del node.metadata_props[:]
     read_first_token_alone(graph.graph)
     onnx.save(graph, target)
 

@@ -34,7 +34,8 @@ def features_of(runner: TorchRunner, pairs: list[Pair]) -> Tensor:
                 tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
                 runner.model(**tensors)
                 own = seen.pop().double()
-                if own.ndim == 3:  # decoders' classes give logits of every token, and take the last
+                # Decoders' classes give logits of every token, and take the last.
+                if own.ndim == 3:
                     own = pool(own, tensors["attention_mask"], LAST)
                 if features is None:
                     features = own.new_empty(len(pairs), own.shape[1])

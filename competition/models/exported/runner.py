@@ -127,7 +127,8 @@ def outputs_of(kind: Kind, logits: Array) -> Array:
         units = 1 / (1 + np.exp(-logits))
         return kind.from_unit(units) if kind.role == "rating" else units
 
-    if logits.shape[1] == 1:  # of the label that is told from all others, see `fit_logits`
+    # Of the label that is told from all others, see `fit_logits`.
+    if logits.shape[1] == 1:
         logits = np.hstack([np.zeros_like(logits), logits])
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     probabilities: Array = shifted / shifted.sum(1, keepdims=True)
