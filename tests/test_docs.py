@@ -1,8 +1,11 @@
 """The examples of the documentation run, and what is made from the code is as the code is now."""
 
+import json
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +16,9 @@ import typer
 from competition.cli import app
 from competition.data import esci
 from competition.data.esci_released import A_EXAMPLES, A_PRODUCTS
+from competition.pipeline.folder_scorer import FolderScorer
 from tests.conftest import comp
+from tests.pipeline.serving.listening import listening
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -82,6 +87,26 @@ def test_sessions_run(
             exec(compile(content, str(page), "exec"), {})
         elif language == "console":
             typed(content, monkeypatch)
+        elif content.startswith("curl"):
+            sent(content)
+
+
+def sent(content: str) -> None:
+    """Send a request to a server that listens, as it stands on the page but for the port."""
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+
+    scorer = FolderScorer(Path("model"))
+    with listening(scorer) as address:
+        here = content.replace("\\\n", " ").replace("http://localhost:8080", address)
+        words = shlex.split(here)
+        answer = json.loads(subprocess.check_output([*words, "--silent", "--noproxy", "*"]))
+
+    request = json.loads(words[words.index("-d") + 1])
+    scores = scorer.score(request["query"], request["documents"])
+    best = int(scores.argmax())
+    assert answer["results"][0] == {"index": best, "relevance_score": scores[best]}
 
 
 def typed(content: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from competition.scoring import brought_outputs
 from competition.scoring.brought_outputs import FOLD, ID, ROW, TEST
-from competition.scoring.contest import Kind
+from competition.scoring.contest import Contest, Kind
 from competition.scoring.in_sample import InSampleTest, Side, check_in_sample
 from competition.scoring.predictions import Run, RunPlan
 
@@ -93,12 +93,17 @@ def _plain(text: str) -> str:
     return "".join(c for c in text if c.isprintable() and c not in '"\\')
 
 
-def _check_name(pipeline: Pipeline, name: str) -> bool:
-    """Return whether a member of that name is replaced; raises InputError where the name cannot be one."""
+def check_run_name(contest: Contest, name: str) -> None:
+    """Raise InputError where a name cannot be that of a run."""
     if not name or name[0] in ".=" or not set(name) <= {*_LETTERS, "-"}:
         raise InputError(f"{name!r} cannot be the name of a run: use letters, digits, - _ and .")
-    if pipeline.plan.contest.split_run(name)[1]:
+    if contest.split_run(name)[1]:
         raise InputError(f"{name!r} ends like the run of an ensemble: take another name.")
+
+
+def _check_name(pipeline: Pipeline, name: str) -> bool:
+    """Return whether a member of that name is replaced; raises InputError where the name cannot be one."""
+    check_run_name(pipeline.plan.contest, name)
     if name not in recipe_names(pipeline.workspace):
         return False
 

@@ -17,6 +17,7 @@ from competition.cli import cleanlab
 from competition.cli import stack
 from competition.cli import audit_leaks
 from competition.cli import predict
+from competition.cli import distill
 from competition.cli import export
 from competition.cli import serve
 from competition.cli import push

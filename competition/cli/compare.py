@@ -35,7 +35,11 @@ def compare(
     """
     from competition.analysis.compare import compare_runs
 
-    compared = compare_runs(Workspace.open(workspace), first, second)
+    show_comparison(compare_runs(Workspace.open(workspace), first, second), first, second)
+
+
+def show_comparison(compared: "list[ComparedTask]", first: str, second: str) -> None:
+    """Show the difference of two runs on each task, and what the verdicts consist of."""
     header: dict[str, str | None] = {
         "task": "task",
         "metric": None,

@@ -14,12 +14,15 @@ from competition.core.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from competition.pipeline.scorer import Scorer
+
 
 @app.command(
     epilog=help_epilog(
         "comp predict new.csv",
         "comp predict new.parquet --from lexical --out scored.csv",
         "comp predict log.csv --map query=search --map product_title=name",
+        "comp predict new.csv --from model",
     )
 )
 def predict(
@@ -34,7 +37,8 @@ def predict(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="A recipe, or an ensemble's run such as blend-task1; default: default_recipe.",
+            help="A recipe, an ensemble's run such as blend-task1, or a folder that `comp export` wrote; default: "
+            "default_recipe.",
         ),
     ] = None,
     out: Annotated[
@@ -66,6 +70,7 @@ def predict(
     run predicts them. Optional columns: product_brand, product_color, product_bullet_point,
     product_description and product_locale.
     """
+    from competition.pipeline.folder_scorer import FolderScorer
     from competition.pipeline.new_rows import read_map
     from competition.pipeline.new_rows_files import (
         check_target,
@@ -73,17 +78,13 @@ def predict(
         target_beside,
         write_file,
     )
-    from competition.pipeline.scorer import Scorer
-    from competition.pipeline.steps import Pipeline
 
-    pipeline = Pipeline(Workspace.open(workspace))
-    name = run or pipeline.plan.settings.default_recipe
-    column_names = read_map(columns or [], pipeline.plan.contest)
+    scorer, name = _open_scorer(run, workspace)
+    column_names = read_map(columns or [], scorer.contest)
     target = out or target_beside(file, name)
     # The output may not replace the input, nor be refused after the work is done.
     if target.resolve() == file.resolve():
         raise InputError(f"{target} is the input file itself: choose another with --out.")
-    scorer = Scorer(pipeline, name)
     table = read_file(file, encoding)
     check_target(target, table, scorer.columns)
 
@@ -93,7 +94,9 @@ def predict(
     if rows.unread:
         console.print(f"Columns copied but not used: {escape_controls(join_names(rows.unread))}")
     # Rows of the training data would look better than the run is.
-    if trained := scorer.trained_on(rows):
+    if isinstance(scorer, FolderScorer):
+        console.print("Whether it was trained on some of these rows is not known to a folder.")
+    elif trained := scorer.trained_on(rows):
         warn(
             f"{name} was trained on {trained:,} of these {len(table):,} rows (same locale, query and title): for "
             "them, its scores are better than for new rows."
@@ -103,6 +106,22 @@ def predict(
     write_file(target, table, answers)
     _show(f"{name} on {file.name}", answers)
     console.print(f"{len(table):,} rows, {len(rows.examples):,} of them distinct: {target}")
+
+
+def _open_scorer(run: str | None, workspace: Path) -> "tuple[Scorer, str]":
+    """Return what answers, and its name: an exported folder, or a run of the workspace."""
+    from competition.models.exported.folder import is_exported
+    from competition.pipeline.folder_scorer import FolderScorer
+    from competition.pipeline.scorer import Scorer
+    from competition.pipeline.steps import Pipeline
+
+    folder = Path(run or "")
+    if run and is_exported(folder):
+        return FolderScorer(folder), folder.resolve().name
+
+    pipeline = Pipeline(Workspace.open(workspace))
+    name = run or pipeline.plan.settings.default_recipe
+    return Scorer(pipeline, name), name
 
 
 def _show(title: str, answers: "pd.DataFrame") -> None:

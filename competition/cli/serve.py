@@ -9,10 +9,15 @@ from competition.cli.app import app
 from competition.cli.output import help_epilog
 from competition.core.console import console
 from competition.core.errors import InputError
+from competition.core.workspace import Workspace
 
 
 @app.command(
-    epilog=help_epilog("comp serve model", "comp serve model --form int8-dynamic --port 80")
+    epilog=help_epilog(
+        "comp serve model",
+        "comp serve model --form int8-dynamic --port 80",
+        "comp serve model --search work",
+    )
 )
 def serve(
     folder: Annotated[Path, typer.Argument(help="A folder that `comp export` wrote.")],
@@ -20,6 +25,12 @@ def serve(
         str,
         typer.Option(help="`torch`, or `onnx`, `int8-dynamic`, `int8-static` where it has them."),
     ] = "torch",
+    search: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Let the page search the products of this workspace, by BM25."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 8080,
     documents: Annotated[
@@ -36,10 +47,12 @@ def serve(
     """Answer HTTP requests with an exported folder.
 
     POST /rerank (the schema of Jina and Cohere) and /score, GET /health and /metrics, and a page at
-    / to try it. It has no authentication: put it behind a server that has.
+    / to try it, on products that are pasted or, with --search, found. It has no authentication: put
+    it behind a server that has.
     """
     from competition.models.exported.folder import is_exported
     from competition.pipeline.folder_scorer import FolderScorer
+    from competition.pipeline.serving.catalogue import Catalogue
     from competition.pipeline.serving.limits import Limits
     from competition.pipeline.serving.server import make_app
 
@@ -54,6 +67,11 @@ def serve(
             "Serving needs uvicorn, which is not installed: `pip install comp-relevance[serve]`."
         ) from None
 
-    server = make_app(FolderScorer(folder, form), Limits(documents, body, waiting, seconds))
+    scorer = FolderScorer(folder, form)
+    catalogue = None
+    if search is not None:
+        catalogue = Catalogue.open(Workspace.open(search), scorer.card.fields)
+        console.print(f"{len(catalogue):,} products of {search} can be searched")
+    server = make_app(scorer, Limits(documents, body, waiting, seconds), catalogue)
     console.print(f"{folder} answers at http://{host}:{port} (Ctrl-C ends it)")
     uvicorn.run(server, host=host, port=port, log_level="warning", server_header=False)

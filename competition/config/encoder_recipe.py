@@ -243,7 +243,13 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         if self.head == YES_NO_HEAD:
             raise ValueError(f"servable goes with a classifier, not with head = {self.head!r}")
         if self.template not in ("", "pair"):
-            raise ValueError('servable goes with template = "pair": servers know no other')
+            if self.head != NEW_HEAD:
+                raise ValueError('servable and a trained head go with template = "pair"')
+            if " {query}" in self.template or " {document}" in self.template:
+                raise ValueError(
+                    "servers tokenise query and document by themselves: with servable, no blank may "
+                    "stand before {query} or {document} in the template"
+                )
         if self.pooling == "first+mean":
             raise ValueError("servable goes with one pooled vector: set pooling to auto")
 

@@ -7,7 +7,7 @@ of the whole text wherever the tokenizer cuts it at these places, too.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -89,7 +89,7 @@ def documents(products: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
 
 
 def make_layout(
-    tokenizer: Any, template: str, max_length: int, recipe: str, completes: bool = False
+    tokenizer: Any, template: str, max_length: int, recipe: str, served: bool = False
 ) -> Layout:
     """Return the layout of a template, or of PAIR.
 
@@ -98,18 +98,20 @@ def make_layout(
         template: a text with each slot once, the query's first; or PAIR.
         max_length: of a pair, in tokens.
         recipe: whose `max_length` that is, for messages.
-        completes: whether a pair gets BERT's special tokens where the tokenizer of an encoder adds
-            none. Models that were trained without them are read without them.
+        served: whether a server will put pairs together. A pair then gets BERT's special tokens
+            where the tokenizer of an encoder adds none (models that were trained without them are
+            read without them), and texts in a template are tokenised by themselves.
 
     Raises:
         InputError: the template takes all of `max_length`.
     """
     if template == PAIR:
-        layout = (
-            _bert_pair(tokenizer) if completes and lacks_template(tokenizer) else _pair(tokenizer)
-        )
+        layout = _bert_pair(tokenizer) if served and lacks_template(tokenizer) else _pair(tokenizer)
     else:
         layout = _from_template(tokenizer, template)
+        if served:
+            make = make_token_maker(tokenizer)
+            layout = replace(layout, make_query=make, make_document=make)
     if layout.special + 2 > max_length:
         raise InputError(
             f"The recipe {recipe!r} has max_length = {max_length}, of which its template takes {layout.special} "

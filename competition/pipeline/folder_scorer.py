@@ -81,10 +81,7 @@ class FolderScorer(Scorer):
         if pairs is None or not self._ranks:
             return super().score(queries, products, locale)
 
-        distinct = list(dict.fromkeys(pairs))
-        own = scores_of(self.contest, self.kind, self._outputs(distinct))
-        scores = dict(zip(distinct, own.tolist(), strict=True))
-        return np.array([scores[pair] for pair in pairs], np.float64)
+        return scores_of(self.contest, self.kind, self._outputs(pairs))
 
     def read(
         self,
@@ -134,10 +131,23 @@ class FolderScorer(Scorer):
         return [(clean(q), clean(p)) for q, p in zip(queries, products, strict=True)]
 
     def _outputs(self, pairs: Sequence[Pair]) -> pd.DataFrame:
-        """Return the outputs of the kind for each pair, in their order."""
+        """Return the outputs of the kind for each pair, in their order.
+
+        Pairs that are equal are read once. Bits depend on what is in a batch, so each query's
+        candidates are read by themselves and in an order of their own: whatever else is asked,
+        and by whom, they get the same numbers.
+        """
         from competition.models.exported.runner import outputs_of
 
-        values = outputs_of(self.kind, self._runner.logits(pairs))
+        candidates: dict[str, set[str]] = {}
+        for query, document in pairs:
+            candidates.setdefault(query, set()).add(document)
+
+        logits: dict[Pair, NDArray[np.float64]] = {}
+        for query, documents in candidates.items():
+            distinct = [(query, document) for document in sorted(documents)]
+            logits |= zip(distinct, self._runner.logits(distinct), strict=True)
+        values = outputs_of(self.kind, np.stack([logits[pair] for pair in pairs]))
         return pd.DataFrame(values, columns=list(self.kind.outputs))
 
 

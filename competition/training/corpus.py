@@ -76,8 +76,8 @@ class Corpus:
         units = "char_trigrams" in recipe.features
         layout = None
         if template := text_template(recipe, sources.encoder):
-            completes = recipe.servable and recipe.head == NEW_HEAD
-            layout = make_layout(tokenizer, template, recipe.max_length, recipe.name, completes)
+            served = recipe.servable and recipe.head == NEW_HEAD
+            layout = make_layout(tokenizer, template, recipe.max_length, recipe.name, served)
         pairs = Pairs.make(
             tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored,
             contest.locales, layout,

@@ -32,7 +32,9 @@ LONG = (
     "train --recipe r1 --fold 2 --dry-run",
     "train --recipe t3 --all",
     "train --recipe c1 --set",
+    "distill",
     "export",
+    "predict new.csv --from model",
     "serve",
     "push",
 )

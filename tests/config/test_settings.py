@@ -825,3 +825,11 @@ def test_a_command_reads_the_definition_once(
         paths.clear()
         assert comp(command, "-w", space.root).exit_code == 0
         assert paths == [space.root / "own.toml"]
+
+
+@pytest.mark.parametrize("template", ["{query} {document}", "Query: {query}\n{document}"])
+def test_what_servers_tokenise_by_itself_has_no_blank_before_it(template: str) -> None:
+    with pytest.raises(ValueError, match="no blank may stand before"):
+        EncoderRecipe(name="x", servable=True, template=template)
+    plain = template.replace(" {", "{")
+    assert EncoderRecipe(name="x", servable=True, template=plain).template == plain

@@ -15,10 +15,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import competition.models.encoder.quiet  # noqa: F401
 from competition.core.errors import InputError
+from competition.models.exported.first_token import read_first_token_alone
 from competition.models.exported.folder import FP32
-from competition.models.exported.runner import Array, Pair, tokenised
+from competition.models.exported.runner import Array, Pair, PairReader
 
-OPSET = 18
+OPSET = 20  # the first that has GELU as one operation
 # Pairs at a time: what lies between two matrices of a layer then stays in the processor's cache,
 # which counts where int8 leaves little else to wait for.
 AT_ONCE = 4
@@ -54,6 +55,7 @@ def check_installed() -> None:
 
 def write_graph(source: Path, target: Path) -> None:
     """Write the classifier of a folder as a graph in fp32, optimised, for any number and length of pairs."""
+    import onnx
     import onnxruntime
 
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
@@ -82,9 +84,16 @@ def write_graph(source: Path, target: Path) -> None:
         )
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(target)
+        optimised = Path(folder) / "optimised.onnx"
+        options.optimized_model_filepath = str(optimised)
         options.log_severity_level = 3
         onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+
+        graph = onnx.load(optimised)
+    for node in graph.graph.node:
+        del node.metadata_props[:]  # paths and lines of this machine
+    read_first_token_alone(graph.graph)
+    onnx.save(graph, target)
 
 
 def write_dynamic_int8(source: Path, target: Path) -> None:
@@ -114,8 +123,8 @@ def write_static_int8(source: Path, target: Path, tokenizer: Any, pairs: Sequenc
         """Gives the pairs one batch at a time."""
 
         def __init__(self) -> None:
-            texts = list(pairs[:CALIBRATED])
-            self._batches = iter([_inputs(batch) for _, batch in tokenised(tokenizer, texts, "np")])
+            batches = PairReader(tokenizer).batches(pairs[:CALIBRATED])
+            self._batches = (batch for _, batch in batches)
 
         def get_next(self) -> dict[str, Any] | None:
             """Return the next batch, None behind the last."""
@@ -145,7 +154,7 @@ class GraphRunner:
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
         self.tokens = 0
-        self.tokenizer = tokenizer
+        self._reader = PairReader(tokenizer)
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
@@ -154,14 +163,10 @@ class GraphRunner:
         """Return the logits of pairs, `(pairs, labels)`."""
         (output,) = self._session.get_outputs()
         logits: Array = np.empty((len(pairs), output.shape[1]))
-        for places, batch in tokenised(self.tokenizer, pairs, "np", AT_ONCE):
-            (logits[places],) = self._session.run(None, _inputs(batch))
+        for places, batch in self._reader.batches(pairs, AT_ONCE):
+            (logits[places],) = self._session.run(None, batch)
             self.tokens += int(batch["attention_mask"].sum())
         return logits
-
-
-def _inputs(batch: Any) -> dict[str, Any]:
-    return {name: array.astype(np.int64) for name, array in batch.items()}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from competition.models.encoder.heads import pool
 from competition.models.encoder.pooling import LAST
-from competition.models.exported.runner import Pair, TorchRunner, tokenised
+from competition.models.exported.runner import Pair, TorchRunner
 from competition.models.exported.writing import output_name
 
 RIDGE = 1e-4  # which decides what few rows leave open
@@ -30,11 +30,12 @@ def features_of(runner: TorchRunner, pairs: list[Pair]) -> Tensor:
     features = None
     try:
         with torch.inference_mode():
-            for places, batch in tokenised(runner.tokenizer, pairs):
-                runner.model(**batch)
+            for places, batch in runner.reader.batches(pairs):
+                tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+                runner.model(**tensors)
                 own = seen.pop().double()
                 if own.ndim == 3:  # decoders' classes give logits of every token, and take the last
-                    own = pool(own, batch["attention_mask"], LAST)
+                    own = pool(own, tensors["attention_mask"], LAST)
                 if features is None:
                     features = own.new_empty(len(pairs), own.shape[1])
                 features[places] = own

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.core.errors import InputError, join_names
+from competition.core.errors import CompError, InputError, join_names
+from competition.data.layout import PAIR, Ids, make_layout
+from competition.data.tokenizer import tokenise
 from competition.scoring.contest import Kind
 
 Pair = tuple[str, str]  # query and document
@@ -33,6 +35,59 @@ class Runner(Protocol):
         ...
 
 
+class PairReader:
+    """Pairs of texts as the tensors of a model, put together as its tokenizer does it.
+
+    The library's own call would keep all pieces of both texts that do not fit, in each combination:
+    two long texts would take gigabytes and minutes.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Read off how the tokenizer of a folder joins a pair."""
+        self.tokenizer = tokenizer
+        self._layout = make_layout(tokenizer, PAIR, tokenizer.model_max_length, "")
+        self._knows_types = "token_type_ids" in tokenizer.model_input_names
+
+    def read(self, pairs: Sequence[Pair]) -> list[tuple[Ids, int]]:
+        """Return the tokens of each pair, and how many of them are of the first text; each text is read once."""
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        tokens = tokenise(self.tokenizer, texts)
+        ids = {text: tokens[i] for i, text in enumerate(texts)}
+        limit = self.tokenizer.model_max_length
+        return [self._layout.join(ids[query], ids[document], limit) for query, document in pairs]
+
+    def batches(
+        self, pairs: Sequence[Pair], size: int = BATCH
+    ) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]]:
+        """Yield tensors by name, `(batch, tokens)`, for at most `size` pairs of similar length, with their places."""
+        read = self.read(pairs)
+        order = np.argsort([len(ids) for ids, _ in read], kind="stable")
+        for begin in range(0, len(pairs), size):
+            places = order[begin : begin + size]
+            width = len(read[places[-1]][0])  # of the longest
+            ids = np.full((len(places), width), self.tokenizer.pad_token_id, np.int64)
+            mask = np.zeros_like(ids)
+            types = np.zeros_like(ids)
+            for row, place in enumerate(places):
+                tokens, of_first = read[place]
+                ids[row, : len(tokens)] = tokens
+                mask[row, : len(tokens)] = 1
+                types[row, of_first : len(tokens)] = 1
+
+            batch = {"input_ids": ids, "attention_mask": mask}
+            yield places, batch | ({"token_type_ids": types} if self._knows_types else {})
+
+    def check(self, pairs: Sequence[Pair]) -> None:
+        """Raise CompError where the library's own call reads a pair otherwise, as other programs do."""
+        theirs = self.tokenizer([list(pair) for pair in pairs], truncation=True)["input_ids"]
+        for pair, (own, _), other in zip(pairs, self.read(pairs), theirs, strict=True):
+            if own.tolist() != other:
+                raise CompError(
+                    f"The exported tokenizer reads {pair[0]!r} with its product otherwise than the run, so no folder "
+                    "is written: report it, with the recipe."
+                )
+
+
 class TorchRunner:
     """A folder's classifier in transformers, in fp32 on the CPU."""
 
@@ -43,7 +98,7 @@ class TorchRunner:
             InputError: a weight is missing or left over.
         """
         self.tokens = 0
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.reader = PairReader(AutoTokenizer.from_pretrained(folder, local_files_only=True))
         self.model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
@@ -59,25 +114,11 @@ class TorchRunner:
         """Return the logits of pairs, `(pairs, labels)`."""
         logits: Array = np.empty((len(pairs), self.model.config.num_labels))
         with torch.inference_mode():
-            for places, batch in tokenised(self.tokenizer, pairs):
-                logits[places] = self.model(**batch).logits.double().numpy()
+            for places, batch in self.reader.batches(pairs):
+                tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+                logits[places] = self.model(**tensors).logits.double().numpy()
                 self.tokens += int(batch["attention_mask"].sum())
         return logits
-
-
-def tokenised(
-    tokenizer: Any, pairs: Sequence[Pair], form: str = "pt", size: int = BATCH
-) -> Iterator[tuple[NDArray[np.int64], Any]]:
-    """Yield batches of at most `size` pairs of similar length, each with the places of its pairs.
-
-    `form` is of the tensors.
-    """
-    # By length in characters, so that a batch has little padding.
-    order = np.argsort([len(query) + len(document) for query, document in pairs], kind="stable")
-    for first in range(0, len(pairs), size):
-        places = order[first : first + size]
-        texts = [list(pairs[place]) for place in places]
-        yield places, tokenizer(texts, padding=True, truncation=True, return_tensors=form)
 
 
 def outputs_of(kind: Kind, logits: Array) -> Array:

@@ -12,7 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.data.layout import PAIR, lacks_template, make_layout
+from competition.data.layout import PAIR, Layout, lacks_template, make_layout
 from competition.models.encoder.classifiers import as_classifier, name_labels
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.pooling import LAST
@@ -38,7 +38,9 @@ def average_weights(models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def write_classifier(folder: Path, model: RelevanceModel, tokenizer: Any, max_length: int) -> None:
+def write_classifier(
+    folder: Path, model: RelevanceModel, tokenizer: Any, max_length: int, template: str = ""
+) -> None:
     """Write a model that is made to be served as its family's class, with its tokenizer.
 
     Args:
@@ -46,6 +48,7 @@ def write_classifier(folder: Path, model: RelevanceModel, tokenizer: Any, max_le
         model: of a recipe with `servable`.
         tokenizer: of its encoder; it is changed.
         max_length: of a pair, in tokens.
+        template: by which the model reads a pair; empty for the tokenizer's own way.
     """
     labels = logit_labels(model)
     if isinstance(model.head, PretrainedHead):
@@ -55,7 +58,10 @@ def write_classifier(folder: Path, model: RelevanceModel, tokenizer: Any, max_le
         name_labels(classifier.config, labels)
     else:
         classifier = as_classifier(model.encoder, model.state_dict(), model.pooling, labels)
-        _complete(tokenizer)
+        if template in ("", PAIR):
+            _complete(tokenizer)
+        else:
+            _follow(tokenizer, make_layout(tokenizer, template, max_length, "", served=True))
     if model.pooling == LAST:
         # By which the class finds the last token of each text.
         classifier.config.pad_token_id = tokenizer.pad_token_id
@@ -140,6 +146,21 @@ def _complete(tokenizer: Any) -> None:
         single=f"{first} $A {separator}",
         pair=f"{first} $A {separator} $B:1 {separator}:1",
         special_tokens=[(first, tokenizer.cls_token_id), (separator, tokenizer.sep_token_id)],
+    )
+
+
+def _follow(tokenizer: Any, layout: Layout) -> None:
+    """Let a tokenizer put a pair together by a template: its parts are added as special tokens are."""
+    parts = {"before": layout.before, "between": layout.between, "behind": layout.behind}
+    named = {name: ids.tolist() for name, ids in parts.items() if len(ids)}
+    pieces = ["before:0", "$A:0", "between:0", "$B:0", "behind:0"]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A",
+        pair=[piece for piece in pieces if piece[0] == "$" or piece.removesuffix(":0") in named],
+        special_tokens=[
+            {"id": name, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
+            for name, ids in named.items()
+        ],
     )
 
 

@@ -5,11 +5,14 @@ length)), idf = log(1 + (N - n + 0.5) / (n + 0.5)). N, n and the mean length com
 of training rows alone. Ensembles read these features beside those of the recipe `lexical`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 
+from competition.data.folds import normalise
 from competition.models.lexical.text_features import (
     WORD_TOKENS,
     PairTexts,
@@ -54,6 +57,23 @@ def bm25_features(
 
     relative = within_query(frame, examples[["query_id", "split"]]).drop(columns="candidates")
     return pd.concat([frame, relative], axis=1).astype(np.float32)
+
+
+class TextIndex:
+    """Texts that are searched by BM25, the best first."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Read the texts; N, n and the mean length come from all of them."""
+        self._words = hashing_counter(WORD_TOKENS)
+        counts = self._words.transform(map(normalise, texts))  # (texts, buckets)
+        self._weights = csc_matrix(_word_weights(counts, np.arange(len(texts))))
+
+    def search(self, query: str, limit: int) -> list[int]:
+        """Return the places of at most `limit` texts that have a word of the query, the best first."""
+        words = self._words.transform([normalise(query)]).indices
+        scores = np.asarray(self._weights[:, words].sum(axis=1)).ravel()  # (texts,)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        return [int(place) for place in best if scores[place] > 0]
 
 
 def _word_weights(counts: csr_matrix, fitting: NDArray[np.int64]) -> csr_matrix:

@@ -52,6 +52,7 @@ class CardFacts:
         scores: of the run's folds.
         label_paths: how labels reached the out-of-fold scores, empty where they are held out.
         example: a query and a document.
+        read: what the model reads of them, every token spelled out.
         weights: how many numbers the model has.
     """
 
@@ -67,13 +68,22 @@ class CardFacts:
     scores: tuple[Score, ...]
     label_paths: tuple[str, ...]
     example: tuple[str, str]
+    read: str
     weights: int
 
     @classmethod
-    def read(
-        cls, plan: Plan, tables: Tables, recipe: EncoderRecipe, choice: Choice, licence: str
+    def collect(
+        cls,
+        plan: Plan,
+        tables: Tables,
+        recipe: EncoderRecipe,
+        choice: Choice,
+        licence: str,
+        folder: Path,
     ) -> CardFacts:
-        """Read the facts of a run."""
+        """Collect the facts of a run whose model was written to a folder."""
+        from transformers import AutoTokenizer
+
         from competition.models.exported.writing import logit_labels
 
         train = tables.examples[tables.examples["split"] == "train"]
@@ -82,6 +92,9 @@ class CardFacts:
         if plan.recipes.pretrained(recipe.encoder) is not None:
             source = f"{recipe.encoder}, pre-trained in the same workspace"
         longest = max(choice.sample.pairs, key=lambda pair: min(len(pair[1]), _SHOWN))
+        example = (longest[0], _shortened(longest[1]))
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        ids = tokenizer(*example, truncation=True)["input_ids"]
         return cls(
             recipe=recipe,
             kind=plan.recipes.kind_of(recipe),
@@ -94,7 +107,8 @@ class CardFacts:
             queries=int(train["query_id"].nunique()),
             scores=tuple(_scores(plan, tables, recipe)),
             label_paths=plan.run(recipe.name).label_paths,
-            example=(longest[0], _shortened(longest[1])),
+            example=example,
+            read=tokenizer.decode(ids),
             weights=sum(weight.numel() for weight in choice.model.parameters()),
         )
 

@@ -64,8 +64,8 @@ def servable_recipe(plan: Plan, run: str) -> EncoderRecipe:
     stem, _ = plan.contest.split_run(run)
     recipe = plan.recipes.run(stem)
     fix = (
-        "a recipe with `servable = true` trains a model that can, such as `served`: "
-        "`comp train --recipe served && comp export served DIR`"
+        f"`comp distill {shell_quoted(run)} --into NAME` trains a student of it that they do, and a recipe with "
+        "`servable = true`, such as `served`, is one from the start"
     )
     if isinstance(recipe, EnsembleRecipe):
         members = join_names(member.name for member in plan.recipes.members_of(recipe))

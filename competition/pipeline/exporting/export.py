@@ -112,7 +112,7 @@ def export_run(
 
             exported.latency = measure_latency(temporary, reference.sample.pairs)
 
-        facts = CardFacts.read(plan, tables, recipe, choice, licence)
+        facts = CardFacts.collect(plan, tables, recipe, choice, licence, temporary)
         write_text(temporary / README, model_card(facts, exported))
         write_certificate(temporary, _certificate(pipeline, recipe, choice, reference, exported))
     return exported
@@ -134,10 +134,12 @@ def _write_torch(
     plan = pipeline.plan
     kind = reference.kind
     tokenizer = load_tokenizer(plan.artifacts.sources(recipe).encoder)
-    write_classifier(folder, choice.model, tokenizer, recipe.max_length)
+    write_classifier(folder, choice.model, tokenizer, recipe.max_length, recipe.template)
     _folder_card(pipeline, recipe, choice).write(folder)
 
-    logits = TorchRunner(folder).logits(reference.sample.pairs)
+    runner = TorchRunner(folder)
+    runner.reader.check(reference.sample.pairs)
+    logits = runner.logits(reference.sample.pairs)
     form = reference.compare("transformers", ".", outputs_of(kind, logits), SAME)
     exported.forms.append(check_same(form))
     own = cross_encoder_logits(folder, reference.sample.pairs)

@@ -66,7 +66,7 @@ def _forms(folder: Path) -> dict[str, LogitsOf]:
     for path in sorted((folder / ONNX).glob("*.onnx")):
         from competition.models.exported.graphs import GraphRunner
 
-        runner = GraphRunner(path, plain.tokenizer)
+        runner = GraphRunner(path, plain.reader.tokenizer)
         forms[f"ONNX {path.stem.removeprefix('model').strip('_').replace('_', ' ') or 'fp32'}"] = (
             runner.logits
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from competition import __version__
@@ -122,7 +123,9 @@ blanks. Of both, HTML tags are removed, entities are decoded and blanks are sing
 {facts.recipe.max_length} tokens is cut, the longer text first. For example:
 
 - query: `{facts.example[0]}`
-- product: `{facts.example[1]}`"""
+- product: `{facts.example[1]}`
+
+The tokenizer puts the two together, so that the model reads `{json.dumps(facts.read, ensure_ascii=False)}`."""
 
 
 def _training(facts: CardFacts) -> str:

@@ -6,7 +6,9 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from competition.core.errors import escape_controls
 
-Query = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+LONGEST_QUERY = 2_000  # characters
+
+Query = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_QUERY)]
 Text = Annotated[str, StringConstraints(max_length=50_000)]
 
 

@@ -1,5 +1,7 @@
 """The routes of a server: `/rerank`, `/score`, `/health`, `/metrics`, and a page to try it at `/`.
 
+With the products of a workspace there is `/search`, too, from which the page takes what it ranks.
+
 One request is computed at a time, its candidates in batches of similar length. Requests are not
 merged into one batch, since a sum of floating-point numbers depends on the shape of its matrices:
 a score would depend on who else asks, and not be what `competition.load` says of the same texts.
@@ -9,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +21,14 @@ from competition import __version__
 from competition.core.errors import InputError, escape_controls
 from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.scorer import SCORE
+from competition.pipeline.serving.catalogue import Catalogue
 from competition.pipeline.serving.limits import BodyLimit, Limits, Meter
-from competition.pipeline.serving.schema import RerankRequest, ScoreRequest, describe
+from competition.pipeline.serving.schema import (
+    LONGEST_QUERY,
+    RerankRequest,
+    ScoreRequest,
+    describe,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).with_name("page.html")
 RERANK = ("/rerank", "/v1/rerank", "/v2/rerank")
-ROUTES = (*RERANK, "/score", "/health", "/metrics", "/")
+ROUTES = (*RERANK, "/score", "/search", "/health", "/metrics", "/")
 
 
 class Busy(Exception):
@@ -69,8 +77,10 @@ class Worker:
             self._meter.documents += documents
 
 
-def make_app(scorer: FolderScorer, limits: Limits | None = None) -> "FastAPI":
-    """Return the server of a folder.
+def make_app(
+    scorer: FolderScorer, limits: Limits | None = None, catalogue: Catalogue | None = None
+) -> "FastAPI":
+    """Return the server of a folder, which searches the products of `catalogue` if there is one.
 
     Raises:
         InputError: the folder ranks nothing, or the extra `serve` is not installed.
@@ -90,7 +100,9 @@ def make_app(scorer: FolderScorer, limits: Limits | None = None) -> "FastAPI":
     meter = Meter()
     app = FastAPI(title=f"comp serve {scorer.card.run}", version=__version__)
     _add_scoring(app, scorer, limits, meter)
-    _add_status(app, scorer, meter)
+    _add_status(app, scorer, meter, catalogue)
+    if catalogue is not None:
+        _add_search(app, catalogue)
     _add_errors(app)
     # What is added last is outermost: requests whose body is refused are counted, too.
     app.add_middleware(BodyLimit, limits=limits)
@@ -138,13 +150,29 @@ def _add_scoring(app: "FastAPI", scorer: FolderScorer, limits: Limits, meter: Me
     app.post("/score")(score)
 
 
-def _add_status(app: "FastAPI", scorer: FolderScorer, meter: Meter) -> None:
+def _add_search(app: "FastAPI", catalogue: Catalogue) -> None:
+    from fastapi import Query
+
+    @app.get("/search")
+    async def search(
+        query: Annotated[str, Query(min_length=1, max_length=LONGEST_QUERY)],
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    ) -> dict[str, list[str]]:
+        """Find products of the workspace by BM25, as texts to be ranked."""
+        return {"documents": await asyncio.to_thread(catalogue.search, query, limit)}
+
+
+def _add_status(
+    app: "FastAPI", scorer: FolderScorer, meter: Meter, catalogue: Catalogue | None
+) -> None:
     from fastapi.responses import HTMLResponse, PlainTextResponse
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Say that the model is loaded, and which it is."""
-        return {"status": "ok", "model": scorer.card.run, "kind": scorer.kind.name}
+    async def health() -> dict[str, str | int]:
+        """Say that the model is loaded, which it is, and how many products can be searched."""
+        products = 0 if catalogue is None else len(catalogue)
+        about: dict[str, str | int] = {"model": scorer.card.run, "kind": scorer.kind.name}
+        return {"status": "ok", **about, "products": products}
 
     @app.get("/metrics")
     async def metrics() -> PlainTextResponse:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
 from competition.config.keys import Lora
 from competition.core.errors import InputError
-from competition.data.layout import join_fields
+from competition.data.layout import join_fields, make_layout
 from competition.data.text import clean
 from competition.models.encoder.classifiers import CLASSIFIERS
 from competition.models.encoder.encoder import fetch, load_tokenizer
@@ -122,6 +122,46 @@ def test_a_decoder_with_a_new_head_leaves_with_its_adapters_merged(
     expected = (features @ weight.double()).numpy()
     found = TorchRunner(one).logits(reference.sample.pairs)[:, 0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "template", ["{query}\n{document}", "Query:{query}\nProduct:{document} Relevant:"]
+)
+@pytest.mark.parametrize("family", ["qwen3", "bert"])
+def test_a_template_leaves_as_what_the_tokenizer_adds(
+    family: str, template: str, zoo: Zoo, tmp_path: Path
+) -> None:
+    source, copy, target = (tmp_path / name for name in ("source", "copy", "target"))
+    if family == "bert":
+        copy = zoo.fetched(family)
+    else:
+        make_decoder(AutoModelForCausalLM, family, source, zoo.products)
+        fetch(copy, str(source), "test", NEW_HEAD)
+    kind = KINDS["classes"]
+    recipe = RECIPE.model_copy(update={"template": template})
+    model = RelevanceModel.make(recipe, kind, Sources(copy), seed=1).eval()
+    with torch.no_grad():
+        model.output.output.weight.mul_(10)
+    reference = reference_of(zoo, copy, model, recipe)
+    assert reference.values.std(0).max() > 1e-4
+
+    target.mkdir()
+    write_classifier(target, model, load_tokenizer(copy), recipe.max_length, template)
+    runner = TorchRunner(target)
+    outputs = outputs_of(kind, runner.logits(reference.sample.pairs))
+    assert reference.compare("transformers", ".", outputs, SAME).fault == ""
+
+    logits = cross_encoder_logits(target, reference.sample.pairs)
+    if logits is not None:  # sentence-transformers is there
+        assert reference.compare("it", ".", outputs_of(kind, logits), SAME).fault == ""
+
+    # What is read is the template, around texts that are read as they are alone.
+    layout = make_layout(load_tokenizer(copy), template, recipe.max_length, "", served=True)
+    texts = (runner.reader.tokenizer(text, add_special_tokens=False) for text in ("lamp", "oak"))
+    query, document = (np.array(text["input_ids"], np.int32) for text in texts)
+    expected, _ = layout.join(query, document, recipe.max_length)
+    assert runner.reader.tokenizer("lamp", "oak")["input_ids"] == expected.tolist()
+    assert len(layout.between) > 0
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "deberta-v2", "modernbert", "mpnet"])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.models.lexical.bm25 import bm25_features
+from competition.models.lexical.bm25 import TextIndex, bm25_features
 from tests.esci import CONTEST
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
@@ -66,3 +66,13 @@ def test_test_products_are_scored_by_the_words_of_training_products() -> None:
     assert found["bm25_title"].tolist() == pytest.approx(
         [score(idf, 2, 3, 3) + score(idf, 1, 3, 3), score(idf, 1, 5, 3)]
     )
+
+
+def test_texts_are_found_by_the_words_they_share_the_rarest_first() -> None:
+    texts = ["red lamp", "red shoe", "Red shoes of LEATHER", "", "lamp"]
+    index = TextIndex(texts)
+    # Lamp and red are in two each, and the shorter text is the better one; no other has a word.
+    assert index.search("Lamp RED", 9) == [0, 4, 1, 2]
+    assert index.search("lamp red", 2) == [0, 4]
+    assert index.search("leather", 9) == [2]
+    assert index.search("umbrella", 9) == []

@@ -206,6 +206,9 @@ def test_graphs_are_the_same_in_fp32_and_compared_by_scores_in_int8(
     kept = {path.name for path in (tmp_path / "m" / "onnx").iterdir()}
     named = {Path(f["folder"]).name for f in forms.values() if f["folder"].startswith("onnx/")}
     assert kept == named
+    for path in (tmp_path / "m" / "onnx").iterdir():  # nothing of the machine that wrote it
+        assert b"site-packages" not in path.read_bytes()
+        assert str(Path(competition.__file__).parent).encode() not in path.read_bytes()
 
     served = FolderScorer(tmp_path / "m", "onnx").score("red lamp", ["Lamp", "Red lamp"])
     plain = FolderScorer(tmp_path / "m").score("red lamp", ["Lamp", "Red lamp"])

@@ -23,7 +23,7 @@ _ANYTHING = st.recursive(
 _KEYS = st.sampled_from(
     ["query", "documents", "products", "top_n", "return_documents", "locale", "model", "text"]
 )
-_REQUESTS = st.dictionaries(_KEYS, _ANYTHING, max_size=6).flatmap(
+_MALFORMED = st.dictionaries(_KEYS, _ANYTHING, max_size=6).flatmap(
     lambda request: st.sampled_from(
         [
             request,
@@ -32,6 +32,30 @@ _REQUESTS = st.dictionaries(_KEYS, _ANYTHING, max_size=6).flatmap(
         ]
     )
 )
+# Of the right shape, so that the model reads what they hold.
+_TEXT = st.text(max_size=60) | st.sampled_from(
+    ["\x00" * 50, "\u202eabc", "[SEP][CLS][PAD]", "<b>&lt;", "\u200b", "\ufdfa" * 99, "e\u0301" * 40, "1" * 3000]
+)  # fmt: skip
+_QUERY = _TEXT.map(lambda text: f"{text} usb")
+_DOCUMENTS = st.lists(_TEXT | st.builds(lambda text: {"text": text}, _TEXT), min_size=1, max_size=6)
+_PRODUCTS = st.lists(
+    _TEXT
+    | st.fixed_dictionaries(
+        {"product_title": _TEXT}, optional={"product_brand": st.none() | _TEXT, "x": _TEXT}
+    ),
+    min_size=1,
+    max_size=6,
+)
+_READ = st.fixed_dictionaries(
+    {"query": _QUERY, "documents": _DOCUMENTS, "products": _PRODUCTS},
+    optional={
+        "top_n": st.none() | st.integers(1, 2**70),
+        "return_documents": st.booleans(),
+        "model": st.none() | _TEXT,
+        "max_tokens_per_doc": _ANYTHING,
+    },
+)
+_JUNK = st.just(b"") | st.binary(max_size=3)
 
 
 def besiege(client: Any, count: int, draw: int = 2022) -> tuple[Counter[int], list[str]]:
@@ -50,9 +74,9 @@ def besiege(client: Any, count: int, draw: int = 2022) -> tuple[Counter[int], li
         max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
     @given(
-        request=_REQUESTS,
+        request=_MALFORMED | _READ,
         route=st.sampled_from(["/rerank", "/v2/rerank", "/score"]),
-        junk=st.binary(max_size=3),
+        junk=_JUNK,
     )
     def send(request: dict[str, Any], route: str, junk: bytes) -> None:
         if statuses.total() >= count:

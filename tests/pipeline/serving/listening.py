@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from competition.pipeline.folder_scorer import FolderScorer
+from competition.pipeline.serving.catalogue import Catalogue
 from competition.pipeline.serving.server import make_app
 
 
 @contextmanager
-def listening(scorer: FolderScorer) -> Iterator[str]:
-    """Yield the address of a server of an exported folder."""
+def listening(scorer: FolderScorer, catalogue: Catalogue | None = None) -> Iterator[str]:
+    """Yield the address of a server of an exported folder, and perhaps of products to search."""
     import uvicorn
 
     ready = threading.Event()
@@ -21,7 +22,7 @@ def listening(scorer: FolderScorer) -> Iterator[str]:
             await super().startup(sockets)
             ready.set()
 
-    server = Server(uvicorn.Config(make_app(scorer), port=0, log_level="warning"))
+    server = Server(uvicorn.Config(make_app(scorer, None, catalogue), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
