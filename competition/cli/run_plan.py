@@ -1,6 +1,9 @@
 """What `comp run` would build, with time and memory, and the building of it, one step or several at a time."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from competition.cli.dry_run import format_duration
@@ -14,9 +17,22 @@ if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
 
 
-def build_steps(pipeline: "Pipeline", steps: "list[Step]", jobs: int) -> int:
+@dataclass(frozen=True)
+class RayOptions:
+    """How steps are built by Ray: see the options of `comp run`."""
+
+    address: str | None
+    gpus: float
+    scratch: Path | None
+
+
+def build_steps(
+    pipeline: "Pipeline", steps: "list[Step]", jobs: int | None, on_ray: RayOptions | None
+) -> int:
     """Build what is not done of all steps of a workspace; return how many were built."""
-    if jobs == 1:
+    if on_ray is not None:
+        return _build_on_ray(pipeline, steps, jobs, on_ray)
+    if jobs in (None, 1):
         from competition.pipeline.execute import execute
 
         return execute(pipeline.workspace, steps)
@@ -24,10 +40,28 @@ def build_steps(pipeline: "Pipeline", steps: "list[Step]", jobs: int) -> int:
     from competition.analysis.forecast import forecast_memory
     from competition.pipeline.jobs import execute_jobs, find_machine
 
+    assert jobs is not None
     missing = [step for step in steps if step.state != "done"]
     machine = find_machine(jobs, missing)
     memory = forecast_memory(pipeline, missing, machine.gpus)
     return execute_jobs(pipeline.workspace, steps, machine, memory)
+
+
+def _build_on_ray(
+    pipeline: "Pipeline", steps: "list[Step]", jobs: int | None, options: RayOptions
+) -> int:
+    from competition.analysis.forecast import forecast_memory
+    from competition.pipeline.jobs import execute_jobs
+    from competition.pipeline.ray_cluster import connect
+    from competition.pipeline.ray_crew import open_ray_crew
+
+    missing = [step for step in steps if step.state != "done"]
+    if not missing:
+        return 0
+    with connect(options.address, jobs, options.gpus, options.scratch) as cluster:
+        memory = forecast_memory(pipeline, missing, cluster.machine.gpus)
+        start = partial(open_ray_crew, cluster, steps, memory)
+        return execute_jobs(pipeline.workspace, steps, cluster.machine, memory, start)
 
 
 def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:

@@ -1,12 +1,18 @@
 """`comp status`: a table of recipes and folds."""
 
-from typing import TYPE_CHECKING
+import signal
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.cli.output import OutputCell, help_epilog, is_json, show_table
 from competition.cli.verdicts import show_verdict
 from competition.core.commands import command_for, shell_quoted
-from competition.core.console import console, warn
+from competition.core.console import console, results, warn
+from competition.core.errors import InputError
+from competition.core.signals import Interrupted
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,18 +31,76 @@ _MOST_COLUMNS = (
 _LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date   · missing"
 
 
-@app.command(epilog=help_epilog("comp status", "comp status --json"))
-def status(workspace: WorkspaceOption = HERE) -> None:
+_EVERY = 2.0  # seconds between two looks
+
+
+@app.command(epilog=help_epilog("comp status", "comp status --watch", "comp status --json"))
+def status(
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show what is built, where and since when, until nothing is or Ctrl-C."
+        ),
+    ] = False,
+    workspace: WorkspaceOption = HERE,
+) -> None:
     """Show what is done or missing, and where tasks stand.
 
-    A table of recipes and folds, then all other steps, then the verdict.
+    A table of recipes and folds, then all other steps, the verdict, and what is built now.
     """
+    space = Workspace.open(workspace)
+    if watch:
+        if is_json():
+            raise InputError("--watch shows what changes, and --json one document: leave one out.")
+        _watch(space)
+    _show_status(space)
+    _show_running(space)
+
+
+def _watch(space: Workspace) -> None:
+    """Show what is built now whenever it changes, until nothing is; Ctrl-C ends the command."""
+    from competition.pipeline.running import running_commands
+
+    shown = None
+    try:
+        while running := running_commands(space):
+            if running != shown:
+                shown = running
+                if results.is_terminal:
+                    results.clear()
+                _show_running(space)
+            time.sleep(_EVERY)
+    except Interrupted as ended:
+        if ended.number != signal.SIGINT:
+            raise
+        raise typer.Exit from None
+
+
+def _show_running(space: Workspace) -> None:
+    """Show the steps that commands build now, if there are any."""
+    from competition.pipeline.running import running_commands
+
+    commands = running_commands(space)
+    rows: list[list[object]] = [
+        [step.name, step.host or "waits for a machine", step.since, command.command]
+        for command in commands
+        for step in command.steps
+    ]
+    if rows:
+        header = {"step": "step", "host": "machine", "since": "since", "command": "command"}
+        show_table("Built now", header, rows, left=4)
+    for command in commands:
+        if command.left:
+            console.print(f"{command.command} on {command.host}: {command.left}.")
+
+
+def _show_status(space: Workspace) -> None:
     from competition.analysis.diagnoses.judge import judge
     from competition.core.json_files import read_json
     from competition.pipeline.cleanup import stale_checkpoints
     from competition.pipeline.steps import Pipeline
 
-    pipeline = Pipeline(Workspace.open(workspace))
+    pipeline = Pipeline(space)
     _, kept = stale_checkpoints(pipeline.workspace)
     states = {step.name: step.state for step in pipeline.steps()}
     left = {name: state for name, state in states.items() if state != "done"}

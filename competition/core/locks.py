@@ -5,10 +5,11 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from competition.core.console import warn
 from competition.core.errors import CompError
@@ -60,10 +61,67 @@ def hold_lock(path: Path, what: str, wait: bool = False, shared: bool = False) -
         if not shared or handle.tell() > _NOTES:
             handle.truncate(0)
 
-        note = {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
-        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        handle.write(json.dumps(note | {"since": since}).encode() + b"\n")
+        handle.write(json.dumps(this_process() | {"since": utc_now()}).encode() + b"\n")
         yield
+
+
+def this_process() -> dict[str, Any]:
+    """Return what a note says of the process that wrote it."""
+    return {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
+
+
+def utc_now() -> str:
+    """Return the time by the clock of this machine, for people."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@contextmanager
+def hold_note(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that writes the newest note of this process to the file `path`, which is removed behind it.
+
+    The file is locked within, by which `live_notes` knows it from that of a process that was killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in path.parent.iterdir():
+        if not _is_held(other):
+            other.unlink(missing_ok=True)
+
+    with path.open("ab", buffering=0) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+        def write(note: Mapping[str, Any]) -> None:
+            if handle.tell() > _NOTES:
+                handle.truncate(0)
+            handle.write(json.dumps(note).encode() + b"\n")
+
+        try:
+            yield write
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def live_notes(folder: Path) -> list[dict[str, Any]]:
+    """Return the newest note of each process that holds one in a folder; empty where it is being written."""
+    return [_newest(path) for path in sorted(folder.glob("*")) if _is_held(path)]
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _newest(path: Path) -> dict[str, Any]:
+    with suppress(FileNotFoundError):
+        for line in reversed(path.read_bytes().splitlines()):
+            with suppress(ValueError):
+                return dict(json.loads(line))
+    return {}
 
 
 def _holder(path: Path) -> str:

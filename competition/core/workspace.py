@@ -42,6 +42,7 @@ class Workspace:
         self.scores = self.root / "reports" / "scores.csv"
         self.optimism = self.root / "reports" / "flattery.json"
         self.report = self.root / "reports" / "report.html"
+        self.running = self.root / ".locks" / "running"
 
     @classmethod
     def open(cls, root: Path, paths_from: Path | None = None) -> "Workspace":

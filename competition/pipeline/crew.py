@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,7 +20,7 @@ from competition.core.signals import critical_section
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import Step
 from competition.pipeline.schedule import Machine
-from competition.pipeline.worker import Settings, serve
+from competition.pipeline.worker import Failed, Settings, serve
 
 # A fresh interpreter: a fork would copy the locks of threads, and a GPU cannot be used in both.
 CONTEXT: multiprocessing.context.BaseContext = multiprocessing.get_context("spawn")
@@ -28,16 +28,23 @@ THREADS = "OMP_NUM_THREADS"  # read by torch, LightGBM and BLAS when they are im
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 
-class Worker:
-    """A process that builds steps, and the step that it builds now."""
+@dataclass(eq=False)
+class Builder:
+    """What builds one step at a time, and the step that it builds now."""
+
+    step: Step | None = None
+    began: float = 0.0
+    lines: dict[TaskID, TaskID] = field(default_factory=dict)  # of progress -> that on the board
+    own_line: TaskID | None = None
+
+
+class Worker(Builder):
+    """A process that builds steps."""
 
     def __init__(self, settings: Settings, gpu: str | None, threads: int) -> None:
+        super().__init__()
         self.connection, theirs = CONTEXT.Pipe()
         self.gpu = gpu
-        self.step: Step | None = None
-        self.began = 0.0
-        self.lines: dict[TaskID, TaskID] = {}  # of progress: its number -> that on the board
-        self.own_line: TaskID | None = None
         process = CONTEXT.Process(target=serve, args=(theirs, settings))  # type: ignore[attr-defined]
         self.process: BaseProcess = process
 
@@ -98,8 +105,15 @@ class Crew:
         names = known.split(",") if known else [str(k) for k in range(self.machine.gpus)]
         return names[number % len(names)]
 
+    def begin(self, worker: Worker, step: Step) -> None:
+        """Let a process build a step."""
+        worker.step = step
+        # Of one that has died, it is heard where all are waited for.
+        with suppress(OSError):
+            worker.connection.send((step.name, step.fingerprint))
+
     def messages(self) -> Iterator[tuple[Worker, tuple[object, ...]]]:
-        """Wait for processes to say something, and yield it; an empty tuple when one has ended."""
+        """Wait for processes to say something, or to die, and yield it."""
         by_connection = {each.connection: each for each in self.workers}
         for connection in wait(list(by_connection)):
             assert isinstance(connection, Connection)
@@ -109,28 +123,32 @@ class Crew:
                 with critical_section():
                     message = connection.recv()
             except (EOFError, OSError):
-                self.workers.remove(worker)
-                worker.process.join()
-                message = ()
+                self._release(worker)
+                if worker.step is None:
+                    continue
+                number = -(worker.process.exitcode or 0)
+                message = ("end", Failed(ended_by(worker.step, number)))
             yield worker, message
 
     def stop(self) -> None:
         """End all processes: idle ones at once, others where nothing is half done, and read what they still say."""
-        for worker in self.workers:
+        for worker in list(self.workers):
             if worker.step is None:
-                worker.connection.close()
-                worker.process.join()
+                self._release(worker)
             else:
                 worker.process.terminate()
-        self.workers = [each for each in self.workers if each.step is not None]
         while self.workers:
             # A full pipe would keep a process from ending.
             for worker, message in self.messages():
-                if message and message[0] == "end":
-                    worker.step = None
-                    worker.connection.close()
-                    worker.process.join()
-                    self.workers.remove(worker)
+                if message[0] == "end":
+                    self._release(worker)
+
+    def _release(self, worker: Worker) -> None:
+        """Let a process end that is idle, or has ended."""
+        if worker in self.workers:
+            self.workers.remove(worker)
+            worker.connection.close()
+            worker.process.join()
 
 
 @contextmanager
@@ -144,11 +162,10 @@ def open_crew(workspace: Workspace, machine: Machine, has_bars: bool) -> Iterato
         crew.stop()
 
 
-def ended_by(worker: Worker, number: int) -> CompError:
+def ended_by(step: Step, number: int) -> CompError:
     """Return the error of a step whose process has ended by a signal; 0 where it ended by itself."""
-    assert worker.step is not None
     how = f"was ended by {signal.Signals(number).name}" if number > 0 else "ended"
     full = ", as a system does whose memory is full: use fewer --jobs then" if number == 9 else ""
     return CompError(
-        f"The process that builds {worker.step.name} {how}{full}; the same command goes on from what is done."
+        f"The process that builds {step.name} {how}{full}; the same command goes on from what is done."
     )

@@ -17,6 +17,7 @@ from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.errors import CompError
 from competition.core.workspace import DATA_LOCK, Workspace
+from competition.pipeline.running import announce
 from competition.pipeline.time_left import TimeLeft
 from competition.training.checkpoint_index import checkpoint_fingerprints
 
@@ -121,7 +122,11 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
     """
     steps = in_order(targets)
     built = 0
-    with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
+    with (
+        distributed.process_group(),
+        workspace.lock(DATA_LOCK, shared=True),
+        announce(workspace) as announcement,
+    ):
         if unmet := distributed.broadcast_from_main(unmet_sentence(steps)):
             raise CompError(unmet)
 
@@ -132,8 +137,8 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
         missing = [step for step in steps if step.name in set(names)]
         left = TimeLeft([s.name for s in missing if s.along is None or s.along not in missing])
 
+        is_main = distributed.is_main_process()
         for step in missing:
-            is_main = distributed.is_main_process()
             with workspace.lock(step.name, wait=True) if is_main else nullcontext():
                 state = distributed.broadcast_from_main(step.state)
                 if (
@@ -144,10 +149,12 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
 
                 note = " (out of date)" if state == "stale" else ""
                 console.print(f"{left.place(step.name)} {step.name}{note}", style="bold")
+                announcement.begin(step.name)
                 with left.timed(step.name):
                     if step.shared or is_main:
                         step.build()
                     distributed.barrier()  # what is built is read by all
+                announcement.end(step.name, left.sentence())
                 if step.summary is not None and is_main:
                     console.print(f"{step.summary()}; {left.sentence()}")
             built += 1

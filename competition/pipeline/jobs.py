@@ -1,7 +1,8 @@
-"""Independent steps side by side on this machine: `execute_jobs` schedules, processes build.
+"""Independent steps side by side: `execute_jobs` schedules, others build.
 
-The processes are those of `crew`. This one builds nothing, so that it can listen: it hands out
-steps, draws their progress and, when it is asked to end or a step fails, sees that all end cleanly.
+They are processes of this machine (`crew`) or tasks of Ray (`ray_crew`). This process builds nothing,
+so that it can listen: it hands out steps, draws their progress and, when it is asked to end or a
+step fails, sees that all end cleanly.
 """
 
 from __future__ import annotations
@@ -10,19 +11,45 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from rich.progress import TaskID
 
 from competition.core.console import Bars, bars, console, warn
 from competition.core.errors import CompError, pluralize
 from competition.core.workspace import DATA_LOCK, Workspace
-from competition.pipeline.crew import THREADS, Crew, Worker, ended_by, open_crew
+from competition.pipeline.crew import THREADS, Builder, ended_by, open_crew
 from competition.pipeline.execute import Step, in_order, unmet_sentence
+from competition.pipeline.running import Announcement, announce
 from competition.pipeline.schedule import Machine, Schedule
 from competition.pipeline.time_left import TimeLeft
-from competition.pipeline.worker import Built, Failed
+from competition.pipeline.worker import Built, Failed, Lost
+
+_ATTEMPTS = 3  # at a step whose process or machine dies: it may be the step that kills them
+
+
+class Crew(Protocol):
+    """Builds the steps that it is given: by processes of this machine (`crew`), or on several (`ray_crew`)."""
+
+    @property
+    def workers(self) -> list[Any]:
+        """The builders that there are, idle ones among them."""
+
+    def worker_for(self, on_gpu: bool) -> Any | None:
+        """Return a builder that is idle; None if there is none."""
+
+    def begin(self, worker: Any, step: Step) -> None:
+        """Let a builder build a step; raises CompError where it cannot."""
+
+    def messages(self) -> Iterator[tuple[Any, tuple[object, ...]]]:
+        """Wait until a builder says something, and yield it: see `worker`; `("host", name)` is its machine."""
+
+
+# Of a workspace, a machine, and whether progress is drawn.
+OpenCrew = Callable[[Workspace, Machine, bool], AbstractContextManager[Crew]]
 
 
 def find_machine(jobs: int, steps: Iterable[Step]) -> Machine:
@@ -52,9 +79,13 @@ def step_threads(jobs: int) -> int:
 
 
 def execute_jobs(
-    workspace: Workspace, targets: Iterable[Step], machine: Machine, memory: Mapping[str, int]
+    workspace: Workspace,
+    targets: Iterable[Step],
+    machine: Machine,
+    memory: Mapping[str, int],
+    start: OpenCrew = open_crew,
 ) -> int:
-    """Build what is not done of all steps of a workspace, several at a time, each in a process under its lock.
+    """Build what is not done of all steps of a workspace, several at a time, each under its lock.
 
     Where a step fails, no other begins, and those that run go on to their end.
 
@@ -63,6 +94,7 @@ def execute_jobs(
         targets: steps that these settings ask for.
         machine: what the steps share.
         memory: a forecast of bytes by the name of a step; others count as nothing.
+        start: those who build; processes of this machine unless given.
 
     Returns:
         The number of steps that were built.
@@ -83,9 +115,9 @@ def execute_jobs(
             f"Up to {pluralize(machine.jobs, 'step')} at a time, each with {pluralize(machine.threads, 'thread')}: "
             f"the bytes of models depend on the number of threads, which {THREADS} sets."
         )
-        with bars() as board:
-            run = _Run(missing, machine, memory, board)
-            with open_crew(workspace, machine, board is not None) as crew:
+        with bars() as board, announce(workspace) as announcement:
+            run = _Run(missing, machine, memory, board, announcement)
+            with start(workspace, machine, board is not None) as crew:
                 run.finish_all(crew)
     return run.built
 
@@ -94,7 +126,12 @@ class _Run:
     """Steps that are built side by side, up to the first failure."""
 
     def __init__(
-        self, missing: list[Step], machine: Machine, memory: Mapping[str, int], board: Bars | None
+        self,
+        missing: list[Step],
+        machine: Machine,
+        memory: Mapping[str, int],
+        board: Bars | None,
+        announcement: Announcement,
     ) -> None:
         self.built = 0
         self._schedule = Schedule(missing, machine, memory)
@@ -103,6 +140,8 @@ class _Run:
             [s.name for s in missing if s.along is None or s.along not in missing]
         )
         self._board = board
+        self._announcement = announcement
+        self._lost: Counter[str] = Counter()
         self._failure: Exception | None = None
 
     def finish_all(self, crew: Crew) -> None:
@@ -132,59 +171,64 @@ class _Run:
                     break
                 worker = crew.worker_for(self._schedule.on_gpu(step))
                 if worker is not None:
-                    self._begin(worker, step, sum(each.step is not None for each in crew.workers))
+                    running = sum(each.step is not None for each in crew.workers)
+                    self._begin(crew, worker, step, running)
                     break
             else:
                 return
 
-    def _begin(self, worker: Worker, step: Step, running: int) -> None:
+    def _begin(self, crew: Crew, worker: Builder, step: Step, running: int) -> None:
         self._schedule.begin(step)
         note = " (out of date)" if step.state == "stale" else ""
         console.print(f"{self._left.place(step.name, running)} {step.name}{note}", style="bold")
         worker.step = step
         worker.began = time.monotonic()
+        self._announcement.begin(step.name)
         if self._board is not None:
             worker.own_line = self._board.add_task(step.name, total=None, unit="")
-        # Of one that has died, it is heard where all are waited for.
-        with suppress(OSError):
-            worker.connection.send((step.name, step.fingerprint))
+        try:
+            crew.begin(worker, step)
+        except CompError as error:
+            self._fail(worker, error)
 
-    def _hear(self, worker: Worker, message: tuple[object, ...]) -> None:
-        """Do what a process asks for."""
+    def _hear(self, worker: Builder, message: tuple[object, ...]) -> None:
+        """Do what a builder asks for."""
         match message:
             case ("stdout", line):
                 console.print(line)
             case ("stderr", line):
                 print(line, file=sys.stderr)
+            case ("host", str(host)):
+                assert worker.step is not None
+                self._announcement.begin(worker.step.name, host)
             case ("end", Built() as built):
                 self._end(worker, built)
             case ("end", Failed(error)):
-                self._fail(worker, error or ended_by(worker, signal.SIGTERM))
-            case ():
-                if worker.step is not None:
-                    self._fail(worker, ended_by(worker, -(worker.process.exitcode or 0)))
+                assert worker.step is not None
+                self._fail(worker, error or ended_by(worker.step, signal.SIGTERM))
+            case ("end", Lost(why)):
+                self._lose(worker, why)
             case _:
                 self._draw(worker, *message)
 
-    def _end(self, worker: Worker, built: Built) -> None:
-        step = worker.step
-        assert step is not None
-        self._clear(worker)
+    def _end(self, worker: Builder, built: Built) -> None:
+        step = self._clear(worker)
         self._schedule.finish(step)
         if not built.here:
             self._left.skip(step.name)
+            self._announcement.end(step.name)
             return
 
         self.built += 1
         self._left.record(step.name, time.monotonic() - worker.began)
-        summary = built.summary or f"{step.name}: built"
-        console.print(f"{summary}; {self._left.sentence(self._jobs)}")
+        left = self._left.sentence(self._jobs)
+        self._announcement.end(step.name, left)
+        console.print(f"{built.summary or f'{step.name}: built'}; {left}")
 
-    def _fail(self, worker: Worker, error: Exception) -> None:
-        step = worker.step
-        assert step is not None
-        self._clear(worker)
+    def _fail(self, worker: Builder, error: Exception) -> None:
+        step = self._clear(worker)
         self._schedule.finish(step)
+        self._announcement.end(step.name)
         if self._failure is not None:
             warn(f"{step.name} failed, too: {error}")
             return
@@ -192,9 +236,24 @@ class _Run:
         self._failure = error
         warn(f"{step.name} failed: no other step begins, those that run go on to their end.")
 
+    def _lose(self, worker: Builder, why: str) -> None:
+        """Let a step begin again whose process or machine has died, unless it does so time and again."""
+        step = worker.step
+        assert step is not None
+        self._lost[step.name] += 1
+        if self._failure is not None or self._lost[step.name] == _ATTEMPTS:
+            times = pluralize(self._lost[step.name], "time")
+            self._fail(worker, CompError(f"{step.name} was begun {times} and lost: {why}."))
+            return
+
+        self._clear(worker)
+        self._schedule.put_back(step)
+        self._announcement.end(step.name)
+        warn(f"{step.name} was lost and begins again: {why}.")
+
     # --- the board ---
 
-    def _draw(self, worker: Worker, *message: object) -> None:
+    def _draw(self, worker: Builder, *message: object) -> None:
         """Change a line of progress of a process."""
         if self._board is None:
             return
@@ -209,13 +268,14 @@ class _Run:
             case ("remove", int(number)):
                 self._board.remove_task(worker.lines.pop(TaskID(number)))
 
-    def _clear(self, worker: Worker) -> None:
-        """Take the lines of a step from the board; its process is idle, or has ended."""
-        worker.step = None
-        if self._board is None:
-            return
-        for line in (worker.own_line, *worker.lines.values()):
-            if line is not None:
-                self._board.remove_task(line)
+    def _clear(self, worker: Builder) -> Step:
+        """Return the step of a builder that is idle, or has ended, and take its lines from the board."""
+        step, worker.step = worker.step, None
+        assert step is not None
+        lines = [worker.own_line, *worker.lines.values()]
         worker.own_line = None
         worker.lines.clear()
+        for line in lines:
+            if self._board is not None and line is not None:
+                self._board.remove_task(line)
+        return step

@@ -163,14 +163,16 @@ def _copy(step: Step, part: Path, workspace: Workspace) -> None:
 
 
 def _copy_log(log: Path, part: Path, root: Path) -> None:
-    """Add the lines of a log that are not here yet."""
     source = part / log.relative_to(root)
-    if not source.is_file():
-        return
+    if source.is_file():
+        add_log_lines(log, source.read_text(encoding="utf-8"))
+
+
+def add_log_lines(log: Path, text: str) -> None:
+    """Add the lines of another log that are not in `log` yet."""
     known = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    lines = source.read_text(encoding="utf-8").splitlines()
-    new = [line for line in lines if line not in set(known)]
+    new = [line for line in text.splitlines() if line not in set(known)]
     if new:
         with atomic_file(log) as temporary:
-            text = "\n".join([*known, *new])
-            temporary.write_text(f"{text}\n", encoding="utf-8")
+            joined = "\n".join([*known, *new])
+            temporary.write_text(f"{joined}\n", encoding="utf-8")

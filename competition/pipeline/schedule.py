@@ -17,6 +17,7 @@ class Machine:
     gpus: int
     memory: int
     threads: int  # of each step
+    gpus_each: float = 1  # of each step that uses any
 
 
 class Schedule:
@@ -55,10 +56,11 @@ class Schedule:
                 yield step
 
     def _has_room(self, step: Step) -> bool:
-        if self.on_gpu(step) and self._machine.gpus <= sum(
-            map(self.on_gpu, self._running.values())
-        ):
-            return False
+        if self.on_gpu(step):
+            users = 1 + sum(map(self.on_gpu, self._running.values()))
+            # Ten steps of a tenth of a GPU fit, whatever the floating-point numbers say.
+            if users > 1 and users * self._machine.gpus_each > self._machine.gpus + 1e-6:
+                return False
 
         # What is larger than the machine is built alone: its forecast may be too high.
         held = sum(self._memory.get(name, 0) for name in self._running)
@@ -76,6 +78,10 @@ class Schedule:
     def finish(self, step: Step) -> None:
         """Give it back: the step is built."""
         del self._running[step.name]
+
+    def put_back(self, step: Step) -> None:
+        """Give it back: the step is not built, and begins again before all others."""
+        self._waiting = {step.name: self._running.pop(step.name)} | self._waiting
 
 
 def needs_among(steps: Mapping[str, Step]) -> dict[str, set[str]]:

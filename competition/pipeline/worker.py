@@ -9,11 +9,10 @@ from __future__ import annotations
 import io
 import os
 import signal
-import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing import parent_process
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from rich.progress import TaskID
 
+from competition.core import distributed
 from competition.core.commands import set_workspace
 from competition.core.console import console, drawn_by
 from competition.core.errors import CompError, InputError
@@ -45,6 +45,13 @@ class Failed:
     """A step is not there: why; a signal is None."""
 
     error: Exception | None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A step is not there, and nothing is wrong with it: its process or its machine has died."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,23 @@ def serve(connection: Connection, settings: Settings) -> None:
         except OSError:
             pass  # the other process has died: SIGTERM is on its way
 
-    sys.stdout, sys.stderr = _Lines(send, "stdout"), _Lines(send, "stderr")
+    steps: dict[str, Step] = {}
+    with spoken_through(send, settings):
+        while (order := _receive(connection)) is not None:
+            send("end", attempt(Workspace(settings.root), steps, *order))
+
+
+@contextmanager
+def spoken_through(send: Send, settings: Settings) -> Iterator[None]:
+    """Send all that is written and drawn within."""
     console.quiet = settings.quiet
     set_workspace(settings.named)
-
-    steps: dict[str, Step] = {}
-    with drawn_by(_Board(send)) if settings.has_bars else nullcontext():
-        while (order := _receive(connection)) is not None:
-            send("end", _attempt(settings.root, steps, *order))
+    with (
+        redirect_stdout(_Lines(send, "stdout")),
+        redirect_stderr(_Lines(send, "stderr")),
+        drawn_by(_Board(send)) if settings.has_bars else nullcontext(),
+    ):
+        yield
 
 
 def _receive(connection: Connection) -> tuple[str, str] | None:
@@ -98,21 +114,23 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _attempt(root: Path, steps: dict[str, Step], name: str, fingerprint: str) -> Built | Failed:
+def attempt(
+    workspace: Workspace, steps: dict[str, Step], name: str, fingerprint: str
+) -> Built | Failed:
     """Build a step; the steps of the workspace are made first where there are none yet."""
     try:
         with install_handlers():
-            return _build(Workspace(root), steps, name, fingerprint)
+            return _build(workspace, steps, name, fingerprint)
     except Interrupted:
         return Failed(None)
     except Exception as error:
-        return Failed(_portable(error))
+        return Failed(portable(error))
 
 
 def _build(workspace: Workspace, steps: dict[str, Step], name: str, fingerprint: str) -> Built:
     from competition.pipeline.steps import Pipeline
 
-    with workspace.lock(DATA_LOCK, shared=True):
+    with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
         if not steps:
             steps |= {step.name: step for step in Pipeline(workspace).steps()}
         step = steps.get(name)
@@ -123,21 +141,23 @@ def _build(workspace: Workspace, steps: dict[str, Step], name: str, fingerprint:
             )
 
         with workspace.lock(name, wait=True):
-            if step.state == "done":  # along with another step, or by another command
+            # Along with another step, or by another command.
+            if distributed.broadcast_from_main(step.state) == "done":
                 return Built(here=False)
             step.build()
+            distributed.barrier()  # what is built is read by all
         return Built(True, step.summary() if step.summary is not None else "")
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return an error that another process can read, with its traceback as a note."""
-    portable = error
+    copy = error
     if isinstance(error, CompError):
-        portable = (InputError if isinstance(error, InputError) else CompError)(str(error))
+        copy = (InputError if isinstance(error, InputError) else CompError)(str(error))
     elif type(error).__module__ != "builtins":
-        portable = RuntimeError(f"{type(error).__name__}: {error}")
-    portable.add_note(traceback.format_exc())
-    return portable
+        copy = RuntimeError(f"{type(error).__name__}: {error}")
+    copy.add_note(traceback.format_exc())
+    return copy
 
 
 class _Lines(io.TextIOBase):

@@ -16,12 +16,12 @@ from competition.pipeline.crew import Worker
 from competition.pipeline.execute import Step
 from competition.pipeline.schedule import Machine
 from competition.pipeline.steps import Pipeline
-from competition.pipeline.worker import _Board, _Lines, _portable
+from competition.pipeline.worker import _Board, _Lines, portable
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
 from tests.processes import _SERVER
 from tests.soak.faults import small_workspace
 
-Begin = Callable[[object, Worker, Step, int], None]
+Begin = Callable[[object, object, Worker, Step, int], None]
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +35,8 @@ def at(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[Worker], None]
     begin: Begin = jobs._Run._begin
     waiting = [name]
 
-    def watched(run: jobs._Run, worker: Worker, step: Step, running: int) -> None:
-        begin(run, worker, step, running)
+    def watched(run: jobs._Run, some: object, worker: Worker, step: Step, running: int) -> None:
+        begin(run, some, worker, step, running)
         if step.name in waiting:
             waiting.remove(step.name)
             act(worker)
@@ -161,7 +161,7 @@ def test_the_board_shows_what_a_process_draws() -> None:
             self.lines: dict[int, int] = {}
 
     bar = Bar()
-    run, worker = jobs._Run([], Machine(2, 0, 0, 1), {}, bar), Drawn()
+    run, worker = jobs._Run([], Machine(2, 0, 0, 1), {}, bar, None), Drawn()
     for message in sent[:3]:
         run._hear(worker, message)
     (task,) = bar.tasks
@@ -181,5 +181,5 @@ def test_lines_and_errors_of_a_process_arrive_whole() -> None:
     class OfALibrary(Exception):
         pass
 
-    assert repr(_portable(KeyError("x"))) == "KeyError('x')"
-    assert repr(_portable(OfALibrary("broken"))) == "RuntimeError('OfALibrary: broken')"
+    assert repr(portable(KeyError("x"))) == "KeyError('x')"
+    assert repr(portable(OfALibrary("broken"))) == "RuntimeError('OfALibrary: broken')"

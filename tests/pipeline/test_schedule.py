@@ -128,6 +128,31 @@ def test_no_schedule_takes_less_than_its_bounds_or_more_than_one_after_another(
     assert taken <= total / jobs + (1 - 1 / jobs) * max(longest) + 1e-9
 
 
+def test_steps_share_gpus_by_parts_or_take_several() -> None:
+    trains = [step(f"train {k}", shared=True) for k in range(12)]
+
+    def side_by_side(gpus: int, each: float) -> int:
+        schedule = Schedule(trains, replace(ROOMY, jobs=99, gpus=gpus, gpus_each=each), {})
+        begun = 0
+        while (first := next(schedule.startable(), None)) is not None:
+            schedule.begin(first)
+            begun += 1
+        return begun
+
+    assert side_by_side(1, 0.1) == 10
+    assert side_by_side(2, 0.5) == 4
+    assert side_by_side(5, 2) == 5 // 2
+
+
+def test_a_step_that_is_put_back_begins_before_others() -> None:
+    left, right, end = step("left"), step("right"), step("end")
+    schedule = Schedule([left, right, end], ROOMY, {})
+    schedule.begin(left)
+    schedule.begin(right)
+    schedule.put_back(right)
+    assert names(schedule) == ["right", "end"]
+
+
 def test_the_published_eight_runs_are_within_a_tenth_of_the_lower_bound(tmp_path: Path) -> None:
     seconds = published(tmp_path / "w", Assumptions())
     folds = [each for each in seconds.values() if each]

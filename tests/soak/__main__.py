@@ -58,9 +58,13 @@ def disturb(folder: Path, options: argparse.Namespace) -> int:
     if not any(kinds.values()):
         return 0
 
-    whole = Undisturbed.make(folder)
+    return suffer_all(Undisturbed.make(folder), kinds, options)
+
+
+def suffer_all(whole: Undisturbed, kinds: dict[Kind, int], options: argparse.Namespace) -> int:
+    """Disturb runs by each kind of fault; return how many did not end in the bytes of an undisturbed one."""
     took = f"{whole.seconds:.1f} s, {whole.writes} writes, {len(whole.artefacts)} artefacts"
-    print(f"undisturbed: {took}; all is in {folder}", flush=True)
+    print(f"undisturbed: {took}; all is in {whole.start.parent}", flush=True)
     wrong = 0
     for kind, count in kinds.items():
         if count:
@@ -69,6 +73,17 @@ def disturb(folder: Path, options: argparse.Namespace) -> int:
             print(f"{kind.__name__}: {outcome.faults}; {right}", flush=True)
             wrong += outcome.wrong
     return wrong
+
+
+def disturb_on_ray(folder: Path, options: argparse.Namespace) -> int:
+    """Make four recipes of five folds on two nodes of Ray, then kill tasks, nodes and the command."""
+    from tests.soak import on_ray
+
+    folder.mkdir()
+    whole = Undisturbed.make(folder, on_ray.four_recipes)
+    with on_ray.Nodes.start() as nodes:
+        kinds = on_ray.kinds(nodes, options.kills_on_ray)
+        return on_ray.make_once_each(nodes, whole) + suffer_all(whole, kinds, options)
 
 
 def show(name: str, counted: Counter[str], failures: int, promise: str) -> int:
@@ -90,6 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         default=20,
         help="SIGKILLs of a worker of two jobs, and as many of the command itself",
+    )
+    parser.add_argument(
+        "--kills-on-ray",
+        type=int,
+        default=0,
+        help="SIGKILLs of tasks on two nodes of Ray (extra `ray`), a fifth as many of nodes and of the command",
     )
     parser.add_argument("--refusals", type=int, default=100, help="writes that fail")
     parser.add_argument(
@@ -115,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     wrong = disturb(folder, options)
+    if options.kills_on_ray:
+        wrong += disturb_on_ray(folder / "ray", options)
     if options.inputs:
         counted, failures = bad_inputs(folder, options.inputs, options.seed)
         promise = f"each refused or taken in {SECONDS} s of CPU, nothing half-written"

@@ -79,11 +79,16 @@ class Undisturbed:
     writes: int
 
     @classmethod
-    def make(cls, folder: Path) -> "Undisturbed":
-        """Run once, in a process of its own like all that follow."""
+    def make(
+        cls, folder: Path, prepare: Callable[[Workspace], None] | None = None
+    ) -> "Undisturbed":
+        """Run once, in a process of its own like all that follow; `prepare` changes the small workspace first."""
         for module in MODULES:
             import_module(f"competition.{module}")
-        start = small_workspace(folder / "start").root
+        space = small_workspace(folder / "start")
+        if prepare is not None:
+            prepare(space)
+        start = space.root
         root = Path(shutil.copytree(start, folder / "undisturbed"))
         disk, began = Disk(root), time.monotonic()
         code, said = run(root, disk.watch)
@@ -243,10 +248,10 @@ def _become_comp(
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to one run: in words, and how; `strike` says whether the run met it before its end."""
+    """What is done to one run: in words, and how; `strike` says how often the run met it before its end."""
 
     name: str
-    strike: Callable[[Path], bool]
+    strike: Callable[[Path], int]
 
 
 # Draws a fault that falls into the first share of an undisturbed run.
