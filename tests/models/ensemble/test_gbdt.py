@@ -1,5 +1,7 @@
 """Trees learn what is planted, stop where each watched part says, and are a function of their inputs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -276,6 +278,21 @@ def test_each_part_is_predicted_with_the_number_of_trees_that_it_chose() -> None
         np.testing.assert_allclose(
             trees.predict(features, i), trees.booster.predict(features, num_iteration=n)
         )
+
+
+@pytest.mark.parametrize("best", [(130, 70), (50, 120), (100, 100), (3, 100)])
+def test_parts_that_share_their_strides_are_predicted_by_the_same_bits(
+    best: tuple[int, int],
+) -> None:
+    rows, features = planted(60, noise=1.5)
+    recipe = recipe_of("lightgbm", n_estimators=130, learning_rate=0.01)
+    grown = fit(recipe, "task2", (rows, features), [np.arange(len(rows))])
+    assert grown.booster.current_iteration() == 130
+    trees = replace(grown, best=best)
+    together = trees.predict_parts(features, [1, 0])
+    for part, values in zip([1, 0], together, strict=True):
+        alone = replace(grown, best=(best[part],))
+        assert values.tolist() == alone.predict(features).tolist()
 
 
 def test_training_stops_when_no_part_gets_better() -> None:
