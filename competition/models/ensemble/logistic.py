@@ -93,9 +93,9 @@ class _RegressionsByFolds:
     """The regressions that leave out two folds, each fitted once, over members' outputs as one fold sees them."""
 
     def __init__(self, rows: EnsembleRows, train: Design) -> None:
-        self._rows = rows
+        self.rows = rows
         self.train = train
-        self.targets, self._classes = _targets(rows)  # (training rows,)
+        self.targets, self.classes = _targets(rows)  # (training rows,)
         self._without: dict[tuple[frozenset[int], Names], Regression] = {}
 
     def without(self, fold: int, other: int, members: Names) -> Regression:
@@ -106,14 +106,14 @@ class _RegressionsByFolds:
         """
         key = frozenset((fold, other)), members
         if key not in self._without:
-            learn = self._rows.graded_outside(fold, other)
+            learn = self.rows.graded_outside(fold, other)
             if not len(learn):
                 raise CompError(
-                    f"{self._rows.task.name}: without the folds {fold} and {other} "
+                    f"{self.rows.task.name}: without the folds {fold} and {other} "
                     "there is no labelled row to learn from."
                 )
-            seed = self._rows.seed(*sorted((fold, other)))
-            self._without[key] = _fit(self._rows, self.train, members, learn, seed)
+            seed = self.rows.seed(*sorted((fold, other)))
+            self._without[key] = _fit(self, members, learn, seed)
         return self._without[key]
 
     def out_of_fold(self, fold: int, members: Names) -> Array:
@@ -122,13 +122,13 @@ class _RegressionsByFolds:
         Returns:
             `(graded rows outside the fold, classes)`.
         """
-        values = np.zeros((len(self._rows.train), self._classes))
-        for other in self._rows.folds:
+        values = np.zeros((len(self.rows.train), self.classes))
+        for other in self.rows.folds:
             if other != fold:
-                graded = self._rows.graded_in(other)
+                graded = self.rows.graded_in(other)
                 model = self.without(fold, other, members)
                 values[graded] = model.predict(self.train.read(members, graded))
-        return values[self._rows.graded_outside(fold)]
+        return values[self.rows.graded_outside(fold)]
 
 
 def cross_fit_logistic(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
@@ -167,7 +167,7 @@ def _fit_fold(
     learn = rows.graded_outside(fold)
     members, out_of_fold = _choose_members(rows, fold, models)
 
-    model = _fit(rows, train, members, learn, rows.seed(fold))
+    model = _fit(models, members, learn, rows.seed(fold))
     held_out = model.predict(train.read(members, rows.held_out(fold)))
     fitted = FittedRegression(members, model, scale)
     return FoldResult(
@@ -261,15 +261,13 @@ def _likelihood(
     return likelihood
 
 
-def _fit(
-    rows: EnsembleRows, design: Design, members: Names, learn: Positions, seed: int
-) -> Regression:
+def _fit(models: _RegressionsByFolds, members: Names, learn: Positions, seed: int) -> Regression:
     """Return the most probable weights, given the labels of the rows at `learn` and a normal prior."""
+    rows, classes = models.rows, models.classes
     query = rows.train["query_id"].to_numpy(np.int64)[learn]
     learn = learn[sample_queries(query, _MAX_FIT_ROWS, seed)]
-    features = design.read(members, learn)  # (rows, features)
-    targets, classes = _targets(rows)
-    targets = targets[learn]
+    features = models.train.read(members, learn)  # (rows, features)
+    targets = models.targets[learn]
     weight = row_weights(rows.task, rows.train.iloc[learn])
     if classes == 1:
         # In units of the numbers' deviation, of which all is taken for noise. scikit-learn minimises
