@@ -111,25 +111,25 @@ class RankedLists:
         starts = run_starts(query[order])
         lengths = np.diff(np.r_[starts, len(query)])
         self.queries: Codes = query[order][starts]  # (queries,) ascending
-        self._gain = np.append(gain, 0.0)  # the last is of what fills a matrix up
+        gain = np.append(gain, 0.0)  # the last is of what fills a matrix up
 
         # Lists of 1, 2, 3 to 4, 5 to 8 and so on rows share a matrix, at most half of which is filled up.
         bucket = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
         order = np.append(order, len(query))
         self._cutoff = cutoff
 
-        # Which lists, (n,), and their rows, (n, longest).
-        self._matrices: list[tuple[Codes, Codes]] = []
+        # Which lists, (n,), their rows and the gains of these, (n, longest).
+        self._matrices: list[tuple[Codes, Codes, Array]] = []
         for b in np.unique(bucket):
             lists = np.flatnonzero(bucket == b)
             place = np.arange(int(lengths[lists].max()))
             inside = place < lengths[lists, None]  # (n, longest)
             rows = order[np.where(inside, starts[lists, None] + place, len(query))]
-            self._matrices.append((lists, rows))
+            self._matrices.append((lists, rows, gain[rows]))
 
         self._ideal = np.empty(len(self.queries))
-        for lists, rows in self._matrices:
-            self._ideal[lists] = self._discounted(-np.sort(-self._gain[rows], axis=1))
+        for lists, _, gains in self._matrices:
+            self._ideal[lists] = self._discounted(-np.sort(-gains, axis=1))
 
     def over_lists(self, score: Array, value: Callable[[Array], Array]) -> Array:
         """Return a value of each list, `(queries,)`.
@@ -141,13 +141,15 @@ class RankedLists:
         """
         values = np.empty(len(self.queries))
         key = np.append(-score, np.inf)  # what fills up comes last
-        gain = np.where(np.isposinf(key), 0.0, self._gain)
+        all_listed = not np.isposinf(key[:-1]).any()
 
-        for lists, rows in self._matrices:
+        for lists, rows, gains in self._matrices:
+            keys = key[rows]  # (n, longest)
+            if not all_listed:
+                gains = np.where(np.isposinf(keys), 0.0, gains)
             # Rows lie in the order of their ties, which a stable sort keeps.
-            order = np.argsort(key[rows], axis=1, kind="stable")
-            ranked = np.take_along_axis(rows, order, 1)  # (n, longest)
-            values[lists] = value(gain[ranked])
+            order = np.argsort(keys, axis=1, kind="stable")
+            values[lists] = value(np.take_along_axis(gains, order, 1))
         return values
 
     def _dcg(self, score: Array) -> Array:
