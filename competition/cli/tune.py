@@ -76,7 +76,7 @@ def tune(
     gains = tuning.gains(found)
     tuning.write(found, gains, confirmation)
     _show(tuning, found, gains, confirmation)
-    if paths := tuning.objective.label_paths:
+    if paths := tuning.objective.label_paths(found):
         console.print(f"These scores are {describe_basis(paths)}.")
     for sentence in _verdict(tuning, best, confirmation, fresh):
         console.print(sentence)
