@@ -292,7 +292,10 @@ def _describe(trial: Trial, trials: int) -> str:
     """Return the line of a trial that has ended."""
     values = describe_changes(trial.changes)
     ended = "" if trial.complete else f", stopped after fold {len(trial.gains) - 1}"
-    return f"trial {trial.number + 1} of {trials}, {values}: {trial.gain:+.4f}{ended}"
+    if trial.diverged:
+        ended = f", stopped: fold {len(trial.gains)} has diverged"
+    gain = "" if trial.gain is None else f": {trial.gain:+.4f}"
+    return f"trial {trial.number + 1} of {trials}, {values}{gain}{ended}"
 
 
 def describe_changes(changes: Changes) -> str:

@@ -1,5 +1,6 @@
 """`comp tune`: search for better values of a recipe's keys, and say whether the gain is more than luck."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,7 +101,9 @@ def _show(
         "gain": "gain [95 %]",
         "run": None,
     }
-    order = sorted(trials, key=lambda trial: (not trial.complete, -trial.gain, trial.number))
+    order = sorted(
+        trials, key=lambda t: (not t.complete, -max(t.gains[-1:], default=-math.inf), t.number)
+    )
     rows: list[list[object]] = []
     for trial in order[:_SHOWN]:
         changes = OutputCell(trial.changes, text=describe_changes(trial.changes))
