@@ -137,10 +137,7 @@ def _verdict(
         return [f"No gain: no trial over all folds was better than {base}. Keep {base}."]
 
     sentences = [
-        f"By luck alone, the best of {pluralize(confirmation.draws, 'different trial')} would show about "
-        f"{confirmation.luck:+.4f}; this one showed {confirmation.searched.difference.value:+.4f}.",
-        f"On {pluralize(fresh, 'fresh seed')} it gains {confirmation.gain:+}, an interval that holds for the best of "
-        f"all: the search was too optimistic by {confirmation.optimism:+.4f}.",
+        *describe_confirmation(confirmation, fresh),
         "The folds that chose it also confirm it, only the seeds are new: rows that no choice has seen are the test "
         "rows.",
     ]
@@ -150,3 +147,21 @@ def _verdict(
         *sentences,
         f"Found a gain. To adopt it: {command_for(tuning.command(best))}",
     ]
+
+
+def describe_confirmation(confirmation: "Confirmation", fresh: int) -> list[str]:
+    """Return what luck would have shown, and what `fresh` seeds do, as sentences."""
+    draws, showed = confirmation.draws, confirmation.searched.difference.value
+    luck = f"The only different trial showed {showed:+.4f}."
+    if draws > 1:
+        luck = (
+            f"By luck alone, the best of {draws} different trials would show about {confirmation.luck:+.4f}; "
+            f"this one showed {showed:+.4f}."
+        )
+
+    gains = f"On {pluralize(fresh, 'fresh seed')} it gains {confirmation.gain:+}"
+    if draws > 1:
+        gains += ", an interval that holds for the best of all"
+    if confirmation.optimism > 0:
+        return [luck, f"{gains}: the search was too optimistic by {confirmation.optimism:+.4f}."]
+    return [luck, f"{gains}, not less than the search showed."]

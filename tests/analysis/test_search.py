@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.search import FOLDS, SPACE, Made, studies
 from competition.analysis.search import Trial, best_trial, confirm, search
+from competition.cli.tune import describe_confirmation
 from competition.config.search_space import Changes
 from competition.core.errors import Diverged, InputError
-from competition.scoring.metrics import Array
+from competition.scoring.metrics import Array, Estimate
 
 
 def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
@@ -130,3 +132,25 @@ def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r"`pip install comp-relevance\[tune\]`"):
         run(Made(1), 1)
+
+
+def test_a_gain_is_told_by_what_there_is_to_say() -> None:
+    """Of one trial there is no best, and nobody was too optimistic by less than nothing."""
+    made, trial = Made(1), Trial(0, {"rate": 0.1, "leaves": 7}, (0.01,), complete=True)
+    told = []
+    for number, draws in ((1, [trial]), (2, [trial, Trial(1, {"rate": 0.2}, (0.0,), True)])):
+        found = confirm(made, draws, trial, 1)
+        high, low = (
+            replace(found, fresh=replace(found.fresh, difference=Estimate(value, -1, 1, 9)))
+            for value in (9.0, -9.0)
+        )
+        told += [" ".join(describe_confirmation(each, 1)) for each in (high, low)]
+        assert found.draws == number
+    one, _, several, optimistic = told
+    assert one.startswith("The only different trial showed ")
+    assert "best of" not in one
+    assert "too optimistic by +" in optimistic
+    for sentences in (one, several):
+        assert sentences.endswith(", not less than the search showed.")
+    assert several.startswith("By luck alone, the best of 2 different trials would show about +")
+    assert "an interval that holds for the best of all, not less" in several
