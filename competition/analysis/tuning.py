@@ -29,7 +29,7 @@ from competition.config.variants import find_variant, toml_value
 from competition.core.atomic import write_text
 from competition.core.commands import shell_quoted
 from competition.core.console import console, warn
-from competition.core.errors import InputError, join_names
+from competition.core.errors import Diverged, InputError, join_names
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
@@ -216,9 +216,12 @@ class Tuning:
 
         return search(self.space, self.objective, trials, seed, ended)
 
-    def confirm(self, trials: Sequence[Trial], best: Trial, repeats: int) -> Confirmation:
-        """Train the best trial and the recipe as it is on fresh seeds, and compare them."""
-        confirmation = confirm(self.objective, trials, best, repeats)
+    def confirm(self, trials: Sequence[Trial], best: Trial, repeats: int) -> Confirmation | None:
+        """Train the best trial and the recipe as it is on fresh seeds, and compare them; None if one diverges."""
+        try:
+            confirmation = confirm(self.objective, trials, best, repeats)
+        except Diverged:
+            confirmation = None
         for repeat in range(1, repeats + 1):
             for changes in (best.changes, {}):
                 self.objective.remove_models(changes, repeat)

@@ -133,8 +133,10 @@ def _verdict(
 ) -> list[str]:
     """Return what the search has found, in words."""
     base = tuning.objective.base.name
-    if best is None or confirmation is None:
+    if best is None:
         return [f"No gain: no trial over all folds was better than {base}. Keep {base}."]
+    if confirmation is None:
+        return [f"No gain: on a fresh seed, the best trial or {base} diverges. Keep {base}."]
 
     sentences = [
         *describe_confirmation(confirmation, fresh),

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.analysis import tuning
 from competition.analysis.tuning import Tuning
+from competition.core.errors import Diverged
 from competition.core.workspace import Workspace
 from tests.conftest import artefacts, comp, make_workspace, refused
 
@@ -55,6 +57,18 @@ def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None
     )
     assert {path.name for path in start.models.iterdir()} == {"lexical", best}
     assert not start.recipe_folder.exists() or not list(start.recipe_folder.glob("lexical-*"))
+
+    # A winner that diverges on a fresh seed is no gain, and the table is written all the same.
+    def diverge(*_: object) -> None:
+        raise Diverged("the loss of step 3 of 9 is nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "confirm", diverge)
+        unconfirmed = comp(*command(start, 4))
+    assert unconfirmed.exit_code == 0
+    assert "No gain: on a fresh seed, the best trial or lexical diverges." in unconfirmed.output
+    assert not pd.read_csv(start.tuning("lexical"))["run"].str.endswith("fresh seeds").any()
+    assert comp(*command(start, 4)).exit_code == 0
 
     # The same search again trains nothing and says the same; one trial more goes on with it.
     before, found = start.tuning("lexical").read_bytes(), artefacts(start.root)
