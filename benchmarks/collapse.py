@@ -21,12 +21,12 @@ from benchmarks.loop import Rows
 from benchmarks.rounds import machine
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import console
+from competition.core.errors import Diverged
 from competition.models.encoder.encoder import fetch, make_tiny
 from competition.models.encoder.paths import Sources
 from competition.scoring.collapse import Spread
 from competition.training import finetune
 from competition.training.corpus import Corpus
-from competition.training.divergence import Diverged
 from competition.training.finetune import Fold
 from competition.training.loop import Log
 from tests.esci import CONTEST, KINDS

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, Protocol
 
 from competition.config.search_space import Changes, Range, SearchSpace
-from competition.core.errors import InputError
+from competition.core.errors import Diverged, InputError
 from competition.core.fingerprint import derive_seed
 from competition.scoring.comparison import Comparison, compare_seeds
 from competition.scoring.luck import expected_maximum, interval_of_best
@@ -39,6 +39,9 @@ class Objective(Protocol):
             changes: of the recipe, none for the recipe as it is.
             repeat: 0 is the recipe's own seed, others are seeds that no search has used.
             folds: a part of all, or all.
+
+        Raises:
+            Diverged: a training has diverged.
         """
 
     def fold_of_queries(self) -> Codes:
@@ -53,11 +56,12 @@ class Trial:
     changes: dict[str, Any]
     gains: tuple[float, ...]  # over the recipe as it is, on all rows held out so far, fold by fold
     complete: bool  # False: it was stopped, since it was behind the median of earlier trials
+    diverged: bool = False  # or since its training has diverged
 
     @property
-    def gain(self) -> float:
-        """The gain over all folds that were trained."""
-        return self.gains[-1]
+    def gain(self) -> float | None:
+        """The gain over all folds that were trained; None where the first has diverged."""
+        return self.gains[-1] if self.gains else None
 
 
 def search(
@@ -148,7 +152,11 @@ def _score(
     gains: list[float] = []
     for step in range(len(objective.folds)):
         folds = objective.folds[: step + 1]
-        ours, base = (objective.count(each, 0, folds).sum(axis=0) for each in (changes, {}))
+        base = objective.count({}, 0, folds).sum(axis=0)
+        try:
+            ours = objective.count(changes, 0, folds).sum(axis=0)
+        except Diverged:
+            return Trial(number, changes, tuple(gains), complete=False, diverged=True)
         gains.append(float(objective.statistic(ours) - objective.statistic(base)))
 
         others = [trial.gains[step] for trial in earlier if len(trial.gains) > step]
@@ -160,8 +168,9 @@ def _score(
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """Return the trial with the highest gain over all folds, the first of equal ones; None where none has one."""
-    better = [trial for trial in trials if trial.complete and trial.gain > 0]
-    return max(better, key=lambda trial: trial.gain, default=None)
+    complete = [trial for trial in trials if trial.complete]
+    best = max(complete, key=lambda trial: trial.gains[-1], default=None)
+    return best if best is not None and best.gains[-1] > 0 else None
 
 
 def compare_trial(objective: Objective, trial: Trial, repeats: Sequence[int] = (0,)) -> Comparison:

@@ -23,13 +23,13 @@ from competition.analysis.search import (
 )
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.recipe import LexicalRecipe
-from competition.config.search_space import Changes, SearchSpace, load_space, nest
+from competition.config.search_space import Changes, Choice, Range, SearchSpace, load_space, nest
 from competition.config.settings import change_recipe, recipe_names, vary_recipe
-from competition.config.variants import toml_value
+from competition.config.variants import find_variant, toml_value
 from competition.core.atomic import write_text
 from competition.core.commands import shell_quoted
 from competition.core.console import console, warn
-from competition.core.errors import InputError, join_names
+from competition.core.errors import Diverged, InputError, join_names
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
@@ -93,28 +93,43 @@ class RecipeObjective:
         of_task = self.task.metric.statistic
         return (lambda sums: -of_task(sums)) if self.task.metric.better == LOWER else of_task
 
-    @property
-    def label_paths(self) -> tuple[str, ...]:
-        """The ways by which labels that are scored reach the recipe, as they do all trials."""
-        return self.pipeline.plan.run(self.base.name).label_paths
+    def label_paths(self, trials: Sequence[Trial]) -> tuple[str, ...]:
+        """Return the ways by which labels that are scored reach the recipe or trials."""
+        runs = [self.base.name, *(self.run(trial.changes) for trial in trials)]
+        found = (path for run in runs for path in self.pipeline.plan.run(run).label_paths)
+        return tuple(dict.fromkeys(found))
 
     def check(self, space: SearchSpace) -> None:
-        """Refuse values that the recipe cannot take, and warn of keys that change nothing."""
-        plan = self.pipeline.plan
+        """Refuse values that the recipe cannot take, and warn of keys that change nothing.
+
+        Keys that fit one by one may not fit together, so pairs are tried, too.
+        """
+        source = str(space.source)
         fixed = sorted({key.partition(".")[0] for key in space.keys} & set(_FIXED))
         if fixed:
             raise InputError(
-                f"{space.source}: {join_names(fixed)} would change what trials are scored on: leave it out."
+                f"{source}: {join_names(fixed)} would change what trials are scored on: leave it out."
             )
-        idle = set()
-        for corner in space.corners:
+        plan = self.pipeline.plan
+        held_out = not plan.paths_to(self.base)
+        used: set[str] = set()
+        for changes in [*space.corners, *space.pairs]:
             varied = change_recipe(
                 plan.workspace, plan.settings, plan.contest, self.base.name, self.base.name,
-                nest(corner), str(space.source),
+                nest(changes), source,
             )  # fmt: skip
-            idle |= varied.unused_keys() & corner.keys()
-        if idle:
-            warn(f"{join_names(sorted(idle))} changes nothing: what it belongs to is switched off.")
+            assert isinstance(varied, EncoderRecipe | LexicalRecipe)
+            used |= changes.keys() - varied.unused_keys()
+
+            for key in changes:
+                _check_numbers(varied, key, space.keys[key], source)
+            if held_out and (paths := plan.paths_to(varied)):
+                raise InputError(
+                    f"{source}: with {describe_changes(changes)}, labels that score a trial would reach it through "
+                    f"{' and '.join(paths)}, which looks like a gain: leave it out."
+                )
+        if idle := sorted(space.keys.keys() - used):
+            warn(f"{join_names(idle)} changes nothing: what it belongs to is switched off.")
 
     def run(self, changes: Changes, repeat: int = 0) -> str:
         """Return the name of the recipe with some changes, and of its run."""
@@ -125,9 +140,13 @@ class RecipeObjective:
         varied = vary_recipe(
             plan.workspace, plan.settings, plan.contest, self.base.name, changes, "comp tune"
         )
-        if varied.recipe.name not in recipe_names(plan.workspace):
+        name = varied.recipe.name
+        # Nothing differs from the recipe as it is, or somebody has trained the same by `comp train --set`.
+        if name != self.base.name and not find_variant(
+            plan.workspace, name, varied.base, varied.changes
+        ):
             self.pipeline.recipes.add(varied.recipe)
-        return varied.recipe.name
+        return name
 
     def _fresh_seeds(self, repeat: int) -> dict[str, Any]:
         """Return seeds that neither the search nor another repeat has."""
@@ -197,9 +216,12 @@ class Tuning:
 
         return search(self.space, self.objective, trials, seed, ended)
 
-    def confirm(self, trials: Sequence[Trial], best: Trial, repeats: int) -> Confirmation:
-        """Train the best trial and the recipe as it is on fresh seeds, and compare them."""
-        confirmation = confirm(self.objective, trials, best, repeats)
+    def confirm(self, trials: Sequence[Trial], best: Trial, repeats: int) -> Confirmation | None:
+        """Train the best trial and the recipe as it is on fresh seeds, and compare them; None if one diverges."""
+        try:
+            confirmation = confirm(self.objective, trials, best, repeats)
+        except Diverged:
+            confirmation = None
         for repeat in range(1, repeats + 1):
             for changes in (best.changes, {}):
                 self.objective.remove_models(changes, repeat)
@@ -249,11 +271,34 @@ class Tuning:
         write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))
 
 
+def _check_numbers(
+    recipe: EncoderRecipe | LexicalRecipe, key: str, values: Range | Choice, source: str
+) -> None:
+    """Refuse a range of integers for a key that takes any number, and one of any for a key that takes integers."""
+    value: Any = recipe
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    if not isinstance(values, Range) or isinstance(value, bool):
+        return
+
+    if isinstance(value, int) and not values.integers:
+        raise InputError(
+            f"{source}: {key} takes integers: write low, high and step without a point."
+        )
+    if isinstance(value, float) and values.integers and values.step is None:
+        raise InputError(
+            f"{source}: {key} takes any number: write low = {float(values.low)}, or name a step."
+        )
+
+
 def _describe(trial: Trial, trials: int) -> str:
     """Return the line of a trial that has ended."""
     values = describe_changes(trial.changes)
     ended = "" if trial.complete else f", stopped after fold {len(trial.gains) - 1}"
-    return f"trial {trial.number + 1} of {trials}, {values}: {trial.gain:+.4f}{ended}"
+    if trial.diverged:
+        ended = f", stopped: fold {len(trial.gains)} has diverged"
+    gain = "" if trial.gain is None else f": {trial.gain:+.4f}"
+    return f"trial {trial.number + 1} of {trials}, {values}{gain}{ended}"
 
 
 def describe_changes(changes: Changes) -> str:

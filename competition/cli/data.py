@@ -122,7 +122,7 @@ def import_unlabelled(
         warn(
             f"{known:,} of these rows are rows of the workspace: they are taught on like the others."
         )
-    console.print(f"{len(new.examples):,} unlabelled pairs. File: {space.unlabelled}")
+    console.print(f"{pluralize(len(new.examples), 'unlabelled pair')}. File: {space.unlabelled}")
 
 
 @group.command(epilog=help_epilog("comp data sample"))

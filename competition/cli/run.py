@@ -118,6 +118,7 @@ def run(
 
     for task in verdict.tasks:
         show_standing(task, board)
+    console.print("Intervals are over queries; `comp compare` adds the luck of training.")
     if (board["label_paths"] != "").any():
         console.print(
             f"{APPROXIMATE_MARK} approximate: it learned from labels that it is scored on."

@@ -1,5 +1,6 @@
 """`comp tune`: search for better values of a recipe's keys, and say whether the gain is more than luck."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,7 +77,7 @@ def tune(
     gains = tuning.gains(found)
     tuning.write(found, gains, confirmation)
     _show(tuning, found, gains, confirmation)
-    if paths := tuning.objective.label_paths:
+    if paths := tuning.objective.label_paths(found):
         console.print(f"These scores are {describe_basis(paths)}.")
     for sentence in _verdict(tuning, best, confirmation, fresh):
         console.print(sentence)
@@ -100,7 +101,9 @@ def _show(
         "gain": "gain [95 %]",
         "run": None,
     }
-    order = sorted(trials, key=lambda trial: (not trial.complete, -trial.gain, trial.number))
+    order = sorted(
+        trials, key=lambda t: (not t.complete, -max(t.gains[-1:], default=-math.inf), t.number)
+    )
     rows: list[list[object]] = []
     for trial in order[:_SHOWN]:
         changes = OutputCell(trial.changes, text=describe_changes(trial.changes))
@@ -130,14 +133,13 @@ def _verdict(
 ) -> list[str]:
     """Return what the search has found, in words."""
     base = tuning.objective.base.name
-    if best is None or confirmation is None:
+    if best is None:
         return [f"No gain: no trial over all folds was better than {base}. Keep {base}."]
+    if confirmation is None:
+        return [f"No gain: on a fresh seed, the best trial or {base} diverges. Keep {base}."]
 
     sentences = [
-        f"By luck alone, the best of {pluralize(confirmation.draws, 'different trial')} would show about "
-        f"{confirmation.luck:+.4f}; this one showed {confirmation.searched.difference.value:+.4f}.",
-        f"On {pluralize(fresh, 'fresh seed')} it gains {confirmation.gain:+}, an interval that holds for the best of "
-        f"all: the search was too optimistic by {confirmation.optimism:+.4f}.",
+        *describe_confirmation(confirmation, fresh),
         "The folds that chose it also confirm it, only the seeds are new: rows that no choice has seen are the test "
         "rows.",
     ]
@@ -147,3 +149,21 @@ def _verdict(
         *sentences,
         f"Found a gain. To adopt it: {command_for(tuning.command(best))}",
     ]
+
+
+def describe_confirmation(confirmation: "Confirmation", fresh: int) -> list[str]:
+    """Return what luck would have shown, and what `fresh` seeds do, as sentences."""
+    draws, showed = confirmation.draws, confirmation.searched.difference.value
+    luck = f"The only different trial showed {showed:+.4f}."
+    if draws > 1:
+        luck = (
+            f"By luck alone, the best of {draws} different trials would show about {confirmation.luck:+.4f}; "
+            f"this one showed {showed:+.4f}."
+        )
+
+    gains = f"On {pluralize(fresh, 'fresh seed')} it gains {confirmation.gain:+}"
+    if draws > 1:
+        gains += ", an interval that holds for the best of all"
+    if confirmation.optimism > 0:
+        return [luck, f"{gains}: the search was too optimistic by {confirmation.optimism:+.4f}."]
+    return [luck, f"{gains}, not less than the search showed."]

@@ -63,13 +63,17 @@ class AblationTable(StrictModel):
     row: tuple[AblationRow, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _names_differ(self) -> "AblationTable":
+    def _rows_fit_together(self) -> "AblationTable":
         names = [row.name for row in self.row]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two rows are called {twice!r}")
         if FIRST_ROW in (self.keys | self.row[0].set).values():
             raise ValueError(f"the first row cannot learn from {FIRST_ROW!r}, which is itself")
+        if any("seed" in keys for keys in (self.keys, *(row.set for row in self.row))):
+            raise ValueError(
+                "all rows have the same seeds, as many as --seeds says: leave out `seed`"
+            )
         return self
 
     @property

@@ -18,6 +18,10 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import FORMER_KEYS, FORMER_TREE_KEYS, Spans
 from competition.scoring.contest import Locale, Task
 
+# What LightGBM can hold.
+_MOST_LEAVES = 131_072
+_MOST = 2**31 - 1
+
 
 class LexicalRecipe(FoldRecipe):
     """LightGBM on text features alone: the lexical baseline."""
@@ -26,10 +30,10 @@ class LexicalRecipe(FoldRecipe):
     own_keys: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
 
     model: Literal["lexical"] = "lexical"
-    n_estimators: int = Field(100, ge=1)
+    n_estimators: int = Field(100, ge=1, le=_MOST)
     learning_rate: float = Field(0.05, gt=0)
-    num_leaves: int = Field(15, ge=2)
-    min_data_in_leaf: int = Field(30, ge=1)
+    num_leaves: int = Field(15, ge=2, le=_MOST_LEAVES)
+    min_data_in_leaf: int = Field(30, ge=1, le=_MOST)
 
 
 class ImportedRecipe(FoldRecipe):
@@ -92,10 +96,10 @@ class EnsembleRecipe(SupervisedRecipe):
 
     text: bool = True  # read the features of text, too
     leaky: bool = False  # read in which other tasks' lists a row is
-    n_estimators: int = Field(300, ge=1)  # per class, at most
+    n_estimators: int = Field(300, ge=1, le=_MOST)  # per class, at most
     learning_rate: float = Field(0.05, gt=0)
-    num_leaves: int = Field(15, ge=2)
-    min_data_in_leaf: int = Field(30, ge=1)
+    num_leaves: int = Field(15, ge=2, le=_MOST_LEAVES)
+    min_data_in_leaf: int = Field(30, ge=1, le=_MOST)
 
     can: bool = False  # alternating normalisation, task 2
     # Decide so that this is highest, tasks 2 and 3.

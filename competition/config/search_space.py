@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from competition.core.errors import InputError
 from competition.core.toml_files import StrictModel, build_model, read_toml
@@ -24,6 +25,8 @@ from competition.core.toml_files import StrictModel, build_model, read_toml
 SPACES = Path(__file__).parent / "spaces"
 Changes = Mapping[str, Any]  # flat: `learning_rate`, `lora.rank` -> value
 
+_MOST = 1e15  # of a number in a range: whole ones are exact up to there
+_PAIRS = 5_000  # of changes that are checked together
 _DIGITS = 3  # significant ones of a number without a step: finer differences change nothing
 
 
@@ -34,6 +37,14 @@ class Range(StrictModel):
     high: int | float
     log: bool = False
     step: int | float | None = None
+
+    @field_validator("low", "high", "step", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: object) -> object:
+        # A number of Python has any length, those of Optuna have 64 bits.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST:
+            raise ValueError(f"it must be a number of at most {_MOST:g}")
+        return value
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Range:
@@ -88,6 +99,16 @@ class SearchSpace:
             found += [{key: value} for value in ends]
         return found
 
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        """Changes of two keys each that a recipe must be able to take, at most 5,000."""
+        found = (
+            first | second
+            for first, second in combinations(self.corners, 2)
+            if first.keys() != second.keys()
+        )
+        return list(islice(found, _PAIRS))
+
 
 def load_space(model: str, file: Path | None) -> SearchSpace:
     """Read a search space.
@@ -111,6 +132,10 @@ def _parse(content: dict[str, Any], path: Path, above: str = "") -> dict[str, Ra
     keys: dict[str, Range | Choice] = {}
     for name, values in content.items():
         key = above + name
+        if "." in name:
+            raise InputError(
+                f"{path}: {name!r} is one name with a dot in it: write it without quotes."
+            )
         if isinstance(values, list) and len(values) > 1:
             keys[key] = Choice(tuple(values))
         elif isinstance(values, dict) and {"low", "high"} & values.keys():

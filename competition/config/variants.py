@@ -106,6 +106,24 @@ def toml_value(value: object) -> str:
     return text.replace("\x7f", "\\u007f")
 
 
+def find_variant(workspace: Workspace, name: str, base: str, changes: Mapping[str, Any]) -> bool:
+    """Return whether a varied recipe has a file already.
+
+    Raises:
+        InputError: there is another recipe of that name.
+    """
+    path = workspace.recipe_folder / f"{name}.toml"
+    if not path.is_file():
+        return False
+
+    there = read_toml(path)
+    if there.get("base") != base or _flat(there.get("set", {})) != _flat(changes):
+        raise InputError(
+            f"{path} is another recipe than {base!r} with these keys: rename or remove it."
+        )
+    return True
+
+
 def write_variant(workspace: Workspace, name: str, base: str, changes: Mapping[str, Any]) -> Path:
     """Write the file of a varied recipe, or find it as it would be written; return its path.
 
@@ -113,12 +131,7 @@ def write_variant(workspace: Workspace, name: str, base: str, changes: Mapping[s
         InputError: there is another recipe of that name, which stays as it is.
     """
     path = workspace.recipe_folder / f"{name}.toml"
-    if path.is_file():
-        there = read_toml(path)
-        if there.get("base") != base or _flat(there.get("set", {})) != _flat(changes):
-            raise InputError(
-                f"{path} is another recipe than {base!r} with these keys: rename or remove it."
-            )
+    if find_variant(workspace, name, base, changes):
         return path
 
     lines = [f"base = {toml_value(base)}", "", "[set]"]

@@ -17,6 +17,10 @@ class InputError(CompError):
     exit_code = 2
 
 
+class Diverged(CompError):
+    """A training has diverged: a loss, an output or a weight is not finite."""
+
+
 _MOST = 300  # characters of a list of names
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80

@@ -122,8 +122,12 @@ class Plan:
         parts = tuple((plan.fingerprint, plan.test_fingerprint) for plan in plans)
 
         command = f"comp train --recipe {shell_quoted(name)}"
-        paths = label_paths(recipe, self._recipe_of)
+        paths = self.paths_to(recipe)
         return RunPlan(name, kind, kind.tasks, command, parts, recipe.scheme, label_paths=paths)
+
+    def paths_to(self, recipe: MemberRecipe) -> tuple[str, ...]:
+        """Return the ways in which labels reach what a recipe predicts for them; raises InputError for unknown runs."""
+        return label_paths(recipe, self._recipe_of)
 
     def _recipe_of(self, run: str) -> RunRecipe:
         """Return the recipe of a run; of `blend-task2`, that of the ensemble."""

@@ -7,12 +7,8 @@ from torch import Tensor, nn
 
 from competition.config.base_recipe import TrainingKeys
 from competition.config.encoder_recipe import EncoderRecipe
-from competition.core.errors import CompError
+from competition.core.errors import Diverged
 from competition.training.model_files import trained_weights
-
-
-class Diverged(CompError):
-    """A loss, an output or a weight is not finite."""
 
 
 class LossWatch:

@@ -15,6 +15,7 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import Progress, progress, warn
+from competition.core.errors import Diverged
 from competition.core.fingerprint import derive_seed
 from competition.core.json_files import write_manifest
 from competition.core.parquet import mean_by_id
@@ -27,7 +28,7 @@ from competition.training.batches import Rows, collate
 from competition.training.best_epoch import BestEpoch
 from competition.training.checkpoints import Checkpoints
 from competition.training.corpus import Corpus
-from competition.training.divergence import Diverged, check_weights, constant_output_advice
+from competition.training.divergence import check_weights, constant_output_advice
 from competition.training.gradients import BatchGradients
 from competition.training.lists import check_lists
 from competition.training.loop import Log, StopTraining, fit, make_accelerator

@@ -8,10 +8,10 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from competition.core.console import Progress
+from competition.core.errors import Diverged
 from competition.data.pairs import Pairs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, collate, shard
-from competition.training.divergence import Diverged
 from competition.training.oom import Budget
 
 # Of more tokens at a time, what passes from layer to layer does not stay in a CPU's cache.

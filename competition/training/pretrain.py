@@ -14,7 +14,7 @@ from competition.config.recipe import PretrainingRecipe
 from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import console, progress, warn
-from competition.core.errors import CompError
+from competition.core.errors import CompError, Diverged
 from competition.core.fingerprint import derive_seed
 from competition.core.json_files import write_manifest
 from competition.core.signals import critical_section
@@ -36,7 +36,7 @@ from competition.models.encoder.pretraining_card import (
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
 from competition.scoring.contest import Contest
 from competition.training.checkpoints import Checkpoints, State, Stateful, add_prefix, select_prefix
-from competition.training.divergence import Diverged, advice
+from competition.training.divergence import advice
 from competition.training.held_out_titles import HeldOutTitles
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.model_files import copy_weights

@@ -87,7 +87,8 @@ def test_what_is_wrong_in_a_table_is_named(space: Workspace, tmp_path: Path) -> 
     assert sentence("num_leaves = 3", "num_leaves = 1").startswith(
         f"{row}num_leaves = 1 does not fit"
     )
-    assert sentence("num_leaves = 3", "seed = 3, name = 'x'").startswith(f"{row}'name' is not")
+    assert sentence("num_leaves = 3", "epochs = 3, name = 'x'").startswith(f"{row}'name' is not")
+    assert "leave out `seed`" in sentence("num_leaves = 3", "seed = 3")
     assert "two rows are called 'plain'" in sentence("few-leaves", "plain")
     assert "unknown key 'recpe'" in sentence("recipe", "recpe")
     assert "cannot learn from '@first'" in sentence(

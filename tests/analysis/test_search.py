@@ -1,13 +1,18 @@
 """A search finds what is planted and reports no gain where there is none; nothing is trained here."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.search import FOLDS, SPACE, Made, studies
 from competition.analysis.search import Trial, best_trial, confirm, search
-from competition.core.errors import InputError
+from competition.cli.tune import describe_confirmation
+from competition.config.search_space import Changes
+from competition.core.errors import Diverged, InputError
+from competition.scoring.metrics import Array, Estimate
 
 
 def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
@@ -52,6 +57,30 @@ def test_a_search_is_a_function_of_its_seed_and_goes_on_where_it_was() -> None:
     assert [trial.changes for trial in run(Made(1), 12, seed=1)] != [t.changes for t in long]
 
 
+class Diverging(Made):
+    """Trains nothing at high rates: some trials diverge in their first fold, others in their third."""
+
+    def count(self, changes: Changes, repeat: int, folds: Sequence[int]) -> Array:
+        rate = changes.get("rate", 0.0)
+        if rate > 0.5 or (rate > 0.1 and len(folds) > 2):
+            raise Diverged("the loss of step 3 of 9 is nan")
+        return super().count(changes, repeat, folds)
+
+
+def test_a_search_goes_on_behind_trainings_that_diverge() -> None:
+    made = Diverging(2, planted=0.04)
+    trials = run(made, 20)
+    assert len(trials) == 20
+    diverged = [trial for trial in trials if trial.diverged]
+    assert {len(trial.gains) for trial in diverged} == {0, 2}
+    assert not any(trial.complete for trial in diverged)
+    assert {trial.gain for trial in diverged if not trial.gains} == {None}
+    best = best_trial(trials)
+    assert best is not None
+    assert not best.diverged
+    assert run(Diverging(2, planted=0.04), 20) == trials
+
+
 def test_a_trial_behind_the_median_of_earlier_ones_is_stopped() -> None:
     made = Made(3)
     trials = run(made, 20)
@@ -83,7 +112,7 @@ def test_gains_are_over_all_folds_so_far_and_fresh_seeds_are_fresh() -> None:
         for each in (trial.changes, {})
     ]
     assert found.gain.value == pytest.approx(means[0] - means[1])
-    assert found.optimism == pytest.approx(trial.gain - found.gain.value)
+    assert found.optimism == pytest.approx(trial.gains[-1] - found.gain.value)
 
 
 def test_equal_trials_are_one_draw_of_luck() -> None:
@@ -103,3 +132,25 @@ def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r"`pip install comp-relevance\[tune\]`"):
         run(Made(1), 1)
+
+
+def test_a_gain_is_told_by_what_there_is_to_say() -> None:
+    """Of one trial there is no best, and nobody was too optimistic by less than nothing."""
+    made, trial = Made(1), Trial(0, {"rate": 0.1, "leaves": 7}, (0.01,), complete=True)
+    told = []
+    for number, draws in ((1, [trial]), (2, [trial, Trial(1, {"rate": 0.2}, (0.0,), True)])):
+        found = confirm(made, draws, trial, 1)
+        high, low = (
+            replace(found, fresh=replace(found.fresh, difference=Estimate(value, -1, 1, 9)))
+            for value in (9.0, -9.0)
+        )
+        told += [" ".join(describe_confirmation(each, 1)) for each in (high, low)]
+        assert found.draws == number
+    one, _, several, optimistic = told
+    assert one.startswith("The only different trial showed ")
+    assert "best of" not in one
+    assert "too optimistic by +" in optimistic
+    for sentences in (one, several):
+        assert sentences.endswith(", not less than the search showed.")
+    assert several.startswith("By luck alone, the best of 2 different trials would show about +")
+    assert "an interval that holds for the best of all, not less" in several

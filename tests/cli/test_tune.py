@@ -7,6 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.analysis import tuning
+from competition.analysis.tuning import Tuning
+from competition.core.errors import Diverged
 from competition.core.workspace import Workspace
 from tests.conftest import artefacts, comp, make_workspace, refused
 
@@ -54,6 +57,18 @@ def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None
     )
     assert {path.name for path in start.models.iterdir()} == {"lexical", best}
     assert not start.recipe_folder.exists() or not list(start.recipe_folder.glob("lexical-*"))
+
+    # A winner that diverges on a fresh seed is no gain, and the table is written all the same.
+    def diverge(*_: object) -> None:
+        raise Diverged("the loss of step 3 of 9 is nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "confirm", diverge)
+        unconfirmed = comp(*command(start, 4))
+    assert unconfirmed.exit_code == 0
+    assert "No gain: on a fresh seed, the best trial or lexical diverges." in unconfirmed.output
+    assert not pd.read_csv(start.tuning("lexical"))["run"].str.endswith("fresh seeds").any()
+    assert comp(*command(start, 4)).exit_code == 0
 
     # The same search again trains nothing and says the same; one trial more goes on with it.
     before, found = start.tuning("lexical").read_bytes(), artefacts(start.root)
@@ -113,12 +128,63 @@ def test_what_cannot_be_searched_is_refused(start: Workspace) -> None:
     def told(text: str, *options: str) -> str:
         (start.root / "bad.toml").write_text(f"[keys]\n{text}\n", encoding="utf-8")
         space = ["--space", start.root / "bad.toml", "-w", start.root]
-        return refused("tune", *(options or ("lexical",)), *space)
+        return refused("tune", *(options or ("lexical",)), *space, "--trials", "1")
 
     assert "scheme, seed would change what trials are scored on" in told(
         'seed = [1, 2]\nscheme = ["five", "ten"]'
     )
     assert "unknown key 'num_leafs' (did you mean 'num_leaves'?)" in told("num_leafs = [3, 5]")
     assert "bad.toml: num_leaves = 1 does not fit" in told("num_leaves = { low = 1, high = 9 }")
+    # What could be found out behind hours of training is found out before.
+    assert "bad.toml: num_leaves takes integers: write low, high and step without a point." in told(
+        "num_leaves = { low = 3.0, high = 9.0 }"
+    )
+    assert "num_leaves takes integers" in told("num_leaves = { low = 3, high = 9, step = 0.5 }")
+    assert "learning_rate takes any number: write low = 1.0, or name a step." in told(
+        "learning_rate = { low = 1, high = 4 }"
+    )
+    assert "bad.toml: two-tower reads all tokens" in told(
+        'pooling = ["auto", "mean"]\narchitecture = ["cross-encoder", "two-tower"]', "c1"
+    )
+    assert "'lora.rank' is one name with a dot in it" in told('"lora.rank" = [8, 16]', "c1")
     assert "'blend' is not trained on folds" in told("num_leaves = [3, 5]", "blend")
     assert "There is no task 'task9'" in told("num_leaves = [3, 5]", "lexical", "--task", "task9")
+
+
+def test_values_that_let_labels_reach_their_scores_are_refused(start: Workspace) -> None:
+    """The recipe as it is is held out, so that what flatters a trial would be taken for a gain."""
+
+    def told(text: str, recipe: str) -> str:
+        (start.root / "bad.toml").write_text(f"[keys]\n{text}\n", encoding="utf-8")
+        space = ["--space", start.root / "bad.toml", "-w", start.root]
+        return refused("tune", recipe, *space, "--trials", "1")
+
+    assert (
+        "with distill_from=lexical, labels that score a trial would reach it through its teacher lexical, "
+        "which looks like a gain: leave it out."
+    ) in told('distill_from = ["", "lexical"]', "c1")
+    assert "through the audit of lexical" in told('drop_noise_from = ["", "lexical"]', "c1")
+    chosen = "through the choice of its best epoch"
+    assert chosen in told('weights = ["last", "best"]\nepochs = [1, 3]', "c1")
+
+
+def test_a_key_changes_nothing_only_where_no_value_of_it_does(
+    start: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A default beside other values is none that is switched off; that of a teacher without one is."""
+    text = "layer_decay = [1.0, 0.9]\ndistill_weight = [0.2, 0.4]\n"
+    (start.root / "idle.toml").write_text(f"[keys]\n{text}", encoding="utf-8")
+    Tuning(start, "c1", None, start.root / "idle.toml")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "warning: distill_weight changes nothing: what it belongs to is switched off." in told
+
+
+def test_another_recipe_of_a_trials_name_is_not_taken_for_it(start: Workspace) -> None:
+    space = start.root / "two.toml"
+    space.write_text("[keys]\nnum_leaves = [6, 6]\n", encoding="utf-8")
+    start.recipe_folder.mkdir(exist_ok=True)
+    other = start.recipe_folder / "lexical-num_leaves=6.toml"
+    other.write_text('base = "lexical"\n[set]\nn_estimators = 50\n', encoding="utf-8")
+    sentence = refused("tune", "lexical", "--space", space, "--trials", "1", "-w", start.root)
+    other.unlink()
+    assert f"{other} is another recipe than 'lexical' with these keys" in sentence

@@ -50,6 +50,12 @@ def test_lists_ranges_and_keys_of_tables(tmp_path: Path) -> None:
         ("ema = { low = 0.0, high = 0.9, log = true }", "log goes with a low above 0"),
         ("epochs = { low = 1, high = 4, step = 2 }", "there must be whole steps"),
         ("epochs = { low = 1, high = 4, steps = 1 }", "unknown key 'steps'"),
+        (
+            "epochs = { low = 'a', high = 3 }",
+            "low = 'a' does not fit: it must be a number of at most 1e+15",
+        ),
+        ("ema = { low = 0.0, high = nan }", "high = nan does not fit: it must be a number"),
+        (f"epochs = {{ low = 1, high = {10**400} }}", "does not fit: it must be a number"),
         ("", "keys = {} does not fit: it must not be empty."),
     ],
 )

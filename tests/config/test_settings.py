@@ -184,6 +184,11 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ),
         ("augmented_weight = 0", ("recipes/mine.toml", "augmented_weight", "0", "greater than 0")),
         ("rebalanced = true", ("recipes/mine.toml", "'rebalanced'", "did you mean 'rebalance'")),
+        # What LightGBM cannot hold.
+        ("model = 'lexical'\nnum_leaves = 131073", ("num_leaves = 131073", "equal to 131072")),
+        ("model = 'lexical'\nn_estimators = 3000000000", ("n_estimators", "2147483647")),
+        ("model = 'lexical'\nmin_data_in_leaf = 3000000000", ("min_data_in_leaf", "2147483647")),
+        ("model = 'ensemble'\nnum_leaves = 131073", ("num_leaves = 131073", "equal to 131072")),
     ],
 )
 def test_wrong_recipes_are_refused(text: str, words: tuple[str, ...], tmp_path: Path) -> None:

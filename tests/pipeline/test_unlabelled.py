@@ -40,3 +40,9 @@ def test_a_pair_that_is_repeated_with_other_outputs_is_refused(
     told = refused("data", "import-unlabelled", rows(tmp_path, 0.7), "-w", space.root)
     assert "pairs.csv: row 3 repeats the pair of row 1 with other outputs" in told
     assert not space.unlabelled.exists()
+
+
+def test_a_single_pair_is_one_pair(space: Workspace, tmp_path: Path) -> None:
+    pd.DataFrame(TEXTS).iloc[:1].to_csv(tmp_path / "one.csv", index=False)
+    result = comp("data", "import-unlabelled", tmp_path / "one.csv", "-w", space.root)
+    assert "1 unlabelled pair. File: " in result.stdout

@@ -56,7 +56,7 @@ class Bench:
     sources: Sources
     examples: pd.DataFrame
     products: pd.DataFrame
-    _pairs: dict[object, Pairs] = field(default_factory=dict)
+    _pairs: dict[object, Pairs] = field(default_factory=dict, init=False)
 
     def pairs(self, recipe: EncoderRecipe) -> Pairs:
         """The examples as a recipe reads them; each reading is made once."""

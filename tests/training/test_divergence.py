@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from competition.config.base_recipe import TrainingKeys
 from competition.config.encoder_recipe import EncoderRecipe
+from competition.core.errors import Diverged
 from competition.scoring import collapse
 from competition.scoring.collapse import Spread
 from competition.training.batches import Rows
 from competition.training.corpus import Corpus
-from competition.training.divergence import Diverged, LossWatch, advice, check_weights
+from competition.training.divergence import LossWatch, advice, check_weights
 from competition.training.finetune import Fold, train_fold
 from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, make_accelerator

@@ -24,7 +24,7 @@ from tests.training.conftest import (
 )
 
 BUDGETS = (ALL_AT_ONCE, IN_MICRO_BATCHES)
-CHOSEN = np.random.default_rng(1).permutation(24)[:20]
+CHOSEN = np.random.default_rng(1).permutation(24)[:12]
 
 
 def loss_and_gradient(
@@ -320,18 +320,19 @@ TOGETHER = [
 ]
 
 
-@pytest.mark.parametrize(("method", "way"), TOGETHER)
-def test_ways_to_compute_have_one_gradient(method: str, way: str, bench: Bench) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_ways_to_compute_have_one_gradient(method: str, bench: Bench) -> None:
     results = []
-    for keys in (PADDED, WAYS[way]):
+    for keys in (PADDED, *(WAYS[way] for each, way in TOGETHER if each == method)):
         recipe = make_recipe(**METHODS[method], **keys)
         model = bench.model(recipe).train()
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         results.append((bench.step(recipe, model).compute(CHOSEN, 0).item(), gradient(model)))
-    assert results[1][0] == pytest.approx(results[0][0], abs=1e-9)
-    assert_same(results[1][1], results[0][1])
+    for loss, gradients in results[1:]:
+        assert loss == pytest.approx(results[0][0], abs=1e-9)
+        assert_same(gradients, results[0][1])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch import Tensor
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.recipe import PretrainingRecipe
 from competition.core.console import progress
-from competition.core.errors import CompError, InputError
+from competition.core.errors import CompError, Diverged, InputError
 from competition.core.json_files import read_manifest
 from competition.data.catalogue import IGNORED, Catalogue, held_out_mask
 from competition.data.pairs import SpecialTokens
@@ -36,7 +36,6 @@ from competition.models.encoder.pretraining_card import (
 from competition.models.encoder.pretraining_model import PretrainingModel
 from competition.training import pretrain as room
 from competition.training.batches import epoch_batches
-from competition.training.divergence import Diverged
 from competition.training.held_out_titles import MASKINGS, HeldOutTitles
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget

@@ -132,8 +132,10 @@ def ending_at(step: int) -> Iterator[None]:
             raise RuntimeError("enough")
 
     handle = register_optimizer_step_pre_hook(count)
-    yield
-    handle.remove()
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_the_model_is_an_ordinary_one_behind_training(
