@@ -73,14 +73,20 @@ SLOW_FIXTURES = {"finished"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a slow fixture, and put files with slow tests first.
 
-    Processes that share the files then end at the same time: what is left at the end is quick.
+    Processes that share the files then end at the same time: what is left at the end is quick. One
+    file makes the slow fixtures while others need none of them, so that no process waits for another.
     """
+    waiting: dict[Path, None] = {}
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+            waiting[item.path] = None
 
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow_files)
+    first, *later = waiting or [None]
+    items.sort(
+        key=lambda item: (item.path not in slow_files, item.path != first, item.path in later)
+    )
 
 
 @pytest.fixture(autouse=True)
