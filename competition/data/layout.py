@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from competition.core.errors import InputError
 from competition.data.ragged import Ragged
-from competition.data.text import clean_all
+from competition.data.text import clean, clean_all
 from competition.data.token_store import SequenceMaker
 from competition.data.tokenizer import make_token_maker, tokenise
 
@@ -86,6 +86,12 @@ def documents(products: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
     columns = [products[field].tolist() for field in fields]
     texts = [join_fields(texts) for texts in zip(*columns, strict=True)]
     return pd.DataFrame({"document": texts}, dtype="str")
+
+
+def served_documents(products: pd.DataFrame, fields: Sequence[str]) -> list[str]:
+    """Return the text of each product as a server is sent it, see `join_fields`; a missing field is empty."""
+    columns = [products[field].fillna("") for field in fields]
+    return [clean(join_fields(texts)) for texts in zip(*columns, strict=True)]
 
 
 def make_layout(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from competition.core.errors import InputError, unknown_name
 from competition.data.folds import normalise
-from competition.data.layout import join_fields
+from competition.data.layout import served_documents
 from competition.data.text import clean
 from competition.models.exported.folder import GRAPHS, ONNX, TORCH, FolderCard, check_files
 from competition.pipeline.new_rows import NewRows
@@ -104,14 +104,8 @@ class FolderScorer(Scorer):
 
     def _texts(self, rows: NewRows) -> list[Pair]:
         """Return the texts of distinct pairs."""
-        products = rows.products.set_index("product_id")
-        fields = list(self.card.fields)
-        documents = {
-            product: clean(join_fields(cells))
-            for product, cells in zip(
-                products.index, products[fields].itertuples(index=False), strict=True
-            )
-        }
+        texts = served_documents(rows.products, self.card.fields)
+        documents = dict(zip(rows.products["product_id"], texts, strict=True))
         columns = (rows.examples["query"], rows.examples["product_id"])
         return [(clean(query), documents[product]) for query, product in zip(*columns, strict=True)]
 

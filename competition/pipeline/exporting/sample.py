@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed, fingerprint
 from competition.core.lazy_pandas import pd
-from competition.data.layout import join_fields
+from competition.data.layout import served_documents
 from competition.data.text import clean
 from competition.pipeline.tables import Tables
 from competition.scoring.contest import Contest
@@ -92,7 +92,5 @@ def texts_of(tables: Tables, recipe: EncoderRecipe, examples: pd.DataFrame) -> l
     described = examples[["query", "locale", "product_id"]].merge(
         tables.products[["locale", "product_id", *fields]], how="left", validate="many_to_one"
     )
-    cells = zip(*(described[field].fillna("") for field in fields), strict=True)
-    documents = [clean(join_fields(row)) for row in cells]
     queries = [clean(query) for query in described["query"]]
-    return list(zip(queries, documents, strict=True))
+    return list(zip(queries, served_documents(described, fields), strict=True))

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from competition.core.errors import InputError, join_names
 from competition.core.workspace import Workspace
-from competition.data.layout import join_fields
-from competition.data.text import clean
+from competition.data.layout import served_documents
 from competition.models.lexical.bm25 import TextIndex
 from competition.pipeline.steps import Pipeline
 
@@ -35,8 +34,7 @@ class Catalogue:
                 f"The products of {workspace.root} have no {join_names(missing)}, which the model reads: name a "
                 "workspace of the same competition."
             )
-        rows = zip(*(products[field].fillna("") for field in fields), strict=True)
-        return cls([clean(join_fields(row)) for row in rows])
+        return cls(served_documents(products, fields))
 
     def __len__(self) -> int:
         return len(self._texts)

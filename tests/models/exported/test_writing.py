@@ -67,6 +67,17 @@ def reference_of(
     return Reference(CONTEST, kind, Sample(zoo.examples, pairs, "rows"), outputs)
 
 
+def assert_same_in_both(
+    reference: Reference, kind: Kind, runner: TorchRunner, folder: Path
+) -> None:
+    """Compare a folder in transformers and, where it is there, in sentence-transformers with its run."""
+    outputs = outputs_of(kind, runner.logits(reference.sample.pairs))
+    assert reference.compare("transformers", ".", outputs, SAME).fault == ""
+    logits = cross_encoder_logits(folder, reference.sample.pairs)
+    if logits is not None:
+        assert reference.compare("it", ".", outputs_of(kind, logits), SAME).fault == ""
+
+
 @pytest.mark.parametrize("family", sorted(CLASSIFIERS.keys() - _DECODERS))
 def test_a_family_loads_with_all_weights_and_passes_its_certificate(
     family: str, zoo: Zoo, tmp_path: Path
@@ -108,11 +119,7 @@ def test_a_decoder_with_a_new_head_leaves_with_its_adapters_merged(
     target.mkdir()
     write_classifier(target, model, load_tokenizer(copy), recipe.max_length)
     runner = TorchRunner(target)
-    outputs = outputs_of(kind, runner.logits(reference.sample.pairs))
-    assert reference.compare("transformers", ".", outputs, SAME).fault == ""
-    logits = cross_encoder_logits(target, reference.sample.pairs)
-    if logits is not None:  # sentence-transformers is there
-        assert reference.compare("it", ".", outputs_of(kind, logits), SAME).fault == ""
+    assert_same_in_both(reference, kind, runner, target)
 
     # One logit is a sum of what the four read: each weighs as it was told to.
     one.mkdir()
@@ -148,12 +155,7 @@ def test_a_template_leaves_as_what_the_tokenizer_adds(
     target.mkdir()
     write_classifier(target, model, load_tokenizer(copy), recipe.max_length, template)
     runner = TorchRunner(target)
-    outputs = outputs_of(kind, runner.logits(reference.sample.pairs))
-    assert reference.compare("transformers", ".", outputs, SAME).fault == ""
-
-    logits = cross_encoder_logits(target, reference.sample.pairs)
-    if logits is not None:  # sentence-transformers is there
-        assert reference.compare("it", ".", outputs_of(kind, logits), SAME).fault == ""
+    assert_same_in_both(reference, kind, runner, target)
 
     # What is read is the template, around texts that are read as they are alone.
     layout = make_layout(load_tokenizer(copy), template, recipe.max_length, "", served=True)
