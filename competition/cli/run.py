@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from competition.analysis.diagnoses.diagnosis import Verdict
+    from competition.pipeline.steps import Pipeline
 
 
 class Engine(StrEnum):
@@ -94,7 +95,6 @@ def run(
     continues where it stopped. At the end, it says where each task stands and what to do next.
     """
     from competition.analysis.diagnoses.judge import judge
-    from competition.pipeline.output_steps import SUBMISSION
     from competition.pipeline.steps import Pipeline
 
     on_ray = _ray_options(engine, address, gpus, scratch)
@@ -115,7 +115,14 @@ def run(
     if everything or is_json():
         _show_all(board, verdict)
         return
+    _show_end(pipeline, board, verdict)
 
+
+def _show_end(pipeline: "Pipeline", board: "pd.DataFrame", verdict: "Verdict") -> None:
+    """Show where each task stands, where the files are, and what to do next."""
+    from competition.pipeline.output_steps import SUBMISSION
+
+    space = pipeline.workspace
     for task in verdict.tasks:
         show_standing(task, board)
     console.print("Intervals are over queries; `comp compare` adds the luck of training.")

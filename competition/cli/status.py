@@ -16,6 +16,9 @@ from competition.core.signals import Interrupted
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from competition.pipeline.running import RunningCommand
     from competition.scoring.predictions import RunPlan
 
 # State -> sign and style, the furthest from done first.
@@ -25,12 +28,9 @@ _LOOKS = {
     "stale": ("▲", "yellow"),
     "done": ("■", "green"),
 }
-_MOST_COLUMNS = (
-    5  # of folds, each of which has one; more share one, or 80 characters would not hold them
-)
+# Of folds, each of which has one; more share one, or 80 characters would not hold them.
+_MOST_COLUMNS = 5
 _LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date   · missing"
-
-
 _EVERY = 2.0  # seconds between two looks
 
 
@@ -48,13 +48,15 @@ def status(
 
     A table of recipes and folds, then all other steps, the verdict, and what is built now.
     """
+    from competition.pipeline.running import running_commands
+
     space = Workspace.open(workspace)
     if watch:
         if is_json():
             raise InputError("--watch shows what changes, and --json one document: leave one out.")
         _watch(space)
     _show_status(space)
-    _show_running(space)
+    _show_running(running_commands(space))
 
 
 def _watch(space: Workspace) -> None:
@@ -68,7 +70,7 @@ def _watch(space: Workspace) -> None:
                 shown = running
                 if results.is_terminal:
                     results.clear()
-                _show_running(space)
+                _show_running(running)
             time.sleep(_EVERY)
     except Interrupted as ended:
         if ended.number != signal.SIGINT:
@@ -76,11 +78,8 @@ def _watch(space: Workspace) -> None:
         raise typer.Exit from None
 
 
-def _show_running(space: Workspace) -> None:
+def _show_running(commands: "Sequence[RunningCommand]") -> None:
     """Show the steps that commands build now, if there are any."""
-    from competition.pipeline.running import running_commands
-
-    commands = running_commands(space)
     rows: list[list[object]] = [
         [step.name, step.host or "waits for a machine", step.since, command.command]
         for command in commands

@@ -172,7 +172,8 @@ def _copy_log(log: Path, part: Path, root: Path) -> None:
 def add_log_lines(log: Path, text: str) -> None:
     """Add the lines of another log that are not in `log` yet."""
     known = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    new = [line for line in text.splitlines() if line not in set(known)]
+    seen = set(known)
+    new = [line for line in text.splitlines() if line not in seen]
     if new:
         with atomic_file(log) as temporary:
             joined = "\n".join([*known, *new])
