@@ -91,8 +91,9 @@ def merge_adapters(encoder: Any) -> None:
 
     for name, module in list(encoder.named_modules()):
         if isinstance(module, LoraLayer):
-            layer = _in_fp32(module.get_base_layer())
-            layer.weight += module.get_delta_weight(_NAME)
+            adapted: Any = module  # the library declares less than it has
+            layer = _in_fp32(adapted.get_base_layer())
+            layer.weight += adapted.get_delta_weight(_NAME)
             parent, _, child = name.rpartition(".")
             setattr(encoder.get_submodule(parent), child, layer)
     if hasattr(encoder, "peft_config"):
@@ -107,13 +108,14 @@ def merge_adapters(encoder: Any) -> None:
 
 def _in_fp32(layer: nn.Linear) -> nn.Linear:
     """Return a layer with its weights in fp32, of 4 bits what they stand for."""
-    if getattr(layer.weight, "quant_state", None) is None:
+    state = getattr(layer.weight, "quant_state", None)
+    if state is None:
         return layer.float()
 
     from bitsandbytes.functional import dequantize_4bit
 
     plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
-    plain.weight.copy_(dequantize_4bit(layer.weight.data, layer.weight.quant_state))
+    plain.weight.copy_(dequantize_4bit(layer.weight.data, state))
     if layer.bias is not None:
         plain.bias.copy_(layer.bias)
     return plain.to(layer.weight.device)
