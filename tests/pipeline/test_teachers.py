@@ -147,6 +147,42 @@ def test_a_teacher_that_may_have_seen_the_fold_is_named(space: Workspace) -> Non
     )
 
 
+@pytest.mark.parametrize("kind", ["classes", "gain", "substitute"])
+def test_scores_teach_what_rows_are_that_score_alike(space: Workspace, kind: str) -> None:
+    pipeline = Pipeline(space)
+    taught = pipeline.tables.read_run(pipeline.plan.run("lexical"))
+    known = pd.concat([taught.held_out, taught.test])
+    gain = CONTEST.labels.expected_gain(known[CLASSES].to_numpy())
+    targets = {}
+    for name, score in (("ranked", gain), ("shifted", 50 * gain - 8)):
+        path = space.root / f"{name}.csv"
+        known[["example_id"]].assign(score=score).to_csv(path, index=False)
+        run(space, "member", "add", name, path, "--kind", "score", "--scheme", "five")
+        run(space, "train", "--recipe", name)
+        (space.recipe_folder / "of-scores.toml").write_text(
+            LEXICAL + f'kind = "{kind}"\ndistill_from = "{name}"\ndistill_weight = 1.0\n'
+            'distill_rows = ["labelled", "test"]\n'
+        )
+        pipeline = Pipeline(space)
+        model = pipeline.plan.fold(lexical(pipeline, "of-scores"), 1)
+        rows = fold_rows(pipeline.tables, model)
+        made = fold_targets(pipeline.tables, model, rows.train)
+        assert made is not None
+        targets[name] = made.target
+
+    # Their scale is learned, and rows of more gain teach no less of it.
+    np.testing.assert_allclose(targets["ranked"], targets["shifted"], atol=1e-6)
+    of_rows = pd.Series(gain, known["example_id"]).loc[
+        pipeline.tables.examples["example_id"].iloc[rows.train]
+    ]
+    if kind == "gain":
+        assert (np.diff(targets["ranked"][np.argsort(of_rows), 0]) >= -1e-6).all()
+    else:
+        np.testing.assert_allclose(targets["ranked"].sum(axis=1), 1.0)
+    run(space, "train", "--recipe", "of-scores", "--fold", "1")
+    (space.recipe_folder / "of-scores.toml").unlink()
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -184,3 +220,40 @@ def test_a_shuffled_teacher_teaches_nothing_and_a_perfect_one_on_more_rows_more(
 ) -> None:
     assert shuffled_teacher(tmp_path / "shuffled", seed=1).low <= 0
     assert perfect_teacher(tmp_path / "perfect", seed=1).difference.low > 0
+
+
+ENCODER = """
+preset = "tiny"
+recipes = ["b1"]
+noise_run = ""
+ensembles = []
+[submission]
+[overrides]
+max_length = 16
+epochs = 1
+adversary = "none"
+r_drop = 0.0
+mixup = 0.0
+scheme = "five"
+"""
+
+
+def test_an_encoder_follows_what_a_file_says_of_unlabelled_pairs(tmp_path: Path) -> None:
+    space = make_workspace(tmp_path / "w", queries=30, settings=ENCODER)
+    space.recipe_folder.mkdir()
+    # As many steps for the pairs as the labelled rows have, and more.
+    pairs = pd.read_parquet(unlabelled(tmp_path / "pairs.parquet"))
+    held_out = {}
+    for label in ("exact", "irrelevant"):
+        pairs[CLASSES] = [float(column == f"p_{label}") for column in CLASSES]
+        pairs.to_parquet(tmp_path / "pairs.parquet")
+        run(space, "data", "import-unlabelled", tmp_path / "pairs.parquet")
+        (space.recipe_folder / f"{label}.toml").write_text('base = "b1"\n[set]\n' + FILE)
+        run(space, "train", "--recipe", label, "--fold", "0")
+        held_out[label] = pd.read_parquet(space.oof_fold(label, 0)).set_index("example_id")
+
+    # The same pairs in the same order: what differs is what the file says of them.
+    one, other = held_out["exact"], held_out["irrelevant"]
+    assert len(one) > 10
+    assert (one["p_exact"] > other["p_exact"]).all()
+    assert (one["p_irrelevant"] < other["p_irrelevant"]).all()
