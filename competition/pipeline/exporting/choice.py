@@ -23,8 +23,9 @@ from competition.pipeline.plan import Plan
 from competition.pipeline.predict_new import trained_models
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
-from competition.scoring.contest import Contest, Kind
-from competition.scoring.metrics import Estimate
+from competition.scoring.contest import Contest
+from competition.scoring.intervals import Estimate
+from competition.scoring.task import Kind
 
 if TYPE_CHECKING:
     from competition.models.encoder.model import RelevanceModel
