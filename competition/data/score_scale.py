@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from competition.core.arrays import Array, Codes
 from competition.core.errors import InputError
 from competition.core.lazy_pandas import pd
-from competition.scoring.contest import PAPER, Array, Contest, Kind
+from competition.scoring.contest import Contest
+from competition.scoring.labels import PAPER
+from competition.scoring.task import Kind
 
 if TYPE_CHECKING:
     from sklearn.isotonic import IsotonicRegression
@@ -19,14 +22,14 @@ if TYPE_CHECKING:
 class ScoreScale:
     """Turns scores into outputs of a kind that students learn.
 
-    Labels are classes: the share of rows that have a class or one of more gain rises with the score, by isotonic
-    regression (Barlow et al. 1972). Those of two classes never cross, so their differences are probabilities. Labels are
-    numbers: the number rises with the score. Of labelled rows only the order of the scores counts, over all queries.
+    Where labels are classes, the share of rows that have a class or one of more gain rises with the score, by isotonic
+    regression (Barlow et al. 1972). Those of two classes never cross, so their differences are probabilities. Where
+    labels are numbers, the number rises. Of the labelled rows' scores only the order counts, over all queries.
     """
 
     kind: Kind
     _steps: list[IsotonicRegression]
-    _order: Array  # of the classes, by gain
+    _order: Codes  # of the classes, by gain
 
     @classmethod
     def fit(cls, contest: Contest, student: Kind, scores: Array, rows: pd.DataFrame) -> ScoreScale:
@@ -67,7 +70,9 @@ class ScoreScale:
             every = np.ones((len(values), 1))
             outputs = np.empty((len(values), len(self._order)))
             # Rounding may leave less than nothing between two that are alike.
-            outputs[:, self._order] = -np.diff(np.hstack([every, risen, 0 * every]), axis=1).clip(max=0)
+            outputs[:, self._order] = -np.diff(np.hstack([every, risen, 0 * every]), axis=1).clip(
+                max=0
+            )
         else:
             outputs = self.kind.from_unit(risen) if self.kind.role == "rating" else risen
         frame = pd.DataFrame(outputs, columns=list(self.kind.outputs))
