@@ -216,8 +216,6 @@ def _load(plan: Plan, recipe: EncoderRecipe, folder: Path) -> RelevanceModel:
     sources = plan.artifacts.sources(recipe)
     model = load_model(folder, recipe.all_seeds[0], recipe, kind, sources).eval()
     if model.has_adapters:
-        # In fp32, also where the base was kept in less: no tool needs to know of adapters.
-        model.encoder.float()
         model.merge()
     return model
 
