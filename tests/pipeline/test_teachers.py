@@ -20,6 +20,7 @@ CLASSES = list(CONTEST.kind("classes").outputs)
 BOTH = 'distill_rows = ["test", "unlabelled"]\n'
 FILE = 'distill_from = "@unlabelled"\ndistill_rows = ["unlabelled"]\n'
 LEXICAL = 'model = "lexical"\n'
+KINDS = ("classes", "gain", "substitute")
 
 
 def run(space: Workspace, *arguments: str | Path) -> str:
@@ -147,40 +148,43 @@ def test_a_teacher_that_may_have_seen_the_fold_is_named(space: Workspace) -> Non
     )
 
 
-@pytest.mark.parametrize("kind", ["classes", "gain", "substitute"])
-def test_scores_teach_what_rows_are_that_score_alike(space: Workspace, kind: str) -> None:
+def test_scores_teach_what_rows_are_that_score_alike(space: Workspace) -> None:
     pipeline = Pipeline(space)
     taught = pipeline.tables.read_run(pipeline.plan.run("lexical"))
     known = pd.concat([taught.held_out, taught.test])
     gain = CONTEST.labels.expected_gain(known[CLASSES].to_numpy())
-    targets = {}
+    students = [(teacher, kind) for teacher in ("ranked", "shifted") for kind in KINDS]
     for name, score in (("ranked", gain), ("shifted", 50 * gain - 8)):
         path = space.root / f"{name}.csv"
         known[["example_id"]].assign(score=score).to_csv(path, index=False)
         run(space, "member", "add", name, path, "--kind", "score", "--scheme", "five")
         run(space, "train", "--recipe", name)
-        (space.recipe_folder / "of-scores.toml").write_text(
-            LEXICAL + f'kind = "{kind}"\ndistill_from = "{name}"\ndistill_weight = 1.0\n'
+    for teacher, kind in students:
+        (space.recipe_folder / f"{kind}-of-{teacher}.toml").write_text(
+            LEXICAL + f'kind = "{kind}"\ndistill_from = "{teacher}"\ndistill_weight = 1.0\n'
             'distill_rows = ["labelled", "test"]\n'
         )
-        pipeline = Pipeline(space)
-        model = pipeline.plan.fold(lexical(pipeline, "of-scores"), 1)
+
+    pipeline = Pipeline(space)
+    targets = {}
+    for teacher, kind in students:
+        model = pipeline.plan.fold(lexical(pipeline, f"{kind}-of-{teacher}"), 1)
         rows = fold_rows(pipeline.tables, model)
         made = fold_targets(pipeline.tables, model, rows.train)
         assert made is not None
-        targets[name] = made.target
+        targets[teacher, kind] = made.target
 
     # Their scale is learned, and rows of more gain teach no less of it.
-    np.testing.assert_allclose(targets["ranked"], targets["shifted"], atol=1e-6)
-    of_rows = pd.Series(gain, known["example_id"]).loc[
-        pipeline.tables.examples["example_id"].iloc[rows.train]
-    ]
-    if kind == "gain":
-        assert (np.diff(targets["ranked"][np.argsort(of_rows), 0]) >= -1e-6).all()
-    else:
-        np.testing.assert_allclose(targets["ranked"].sum(axis=1), 1.0)
-    run(space, "train", "--recipe", "of-scores", "--fold", "1")
-    (space.recipe_folder / "of-scores.toml").unlink()
+    for kind in KINDS:
+        np.testing.assert_allclose(targets["ranked", kind], targets["shifted", kind], atol=1e-6)
+        if kind != "gain":
+            np.testing.assert_allclose(targets["ranked", kind].sum(axis=1), 1.0)
+    ids = pipeline.tables.examples["example_id"].iloc[rows.train]
+    order = np.argsort(pd.Series(gain, known["example_id"]).loc[ids])
+    assert (np.diff(targets["ranked", "gain"][order, 0]) >= -1e-6).all()
+    run(space, "train", "--recipe", "gain-of-ranked", "--fold", "1")
+    for teacher, kind in students:
+        (space.recipe_folder / f"{kind}-of-{teacher}.toml").unlink()
 
 
 @pytest.mark.parametrize(
