@@ -1,13 +1,12 @@
 """What `comp run` would build, with time and memory, and the building of it, one step or several at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from competition.cli.dry_run import format_duration
 from competition.cli.output import OutputCell, show_table
+from competition.cli.ray_options import RayOptions
 from competition.core.console import console
 from competition.core.errors import InputError, did_you_mean, pluralize
 
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
     from competition.pipeline.execute import Step
     from competition.pipeline.schedule import Machine
     from competition.pipeline.steps import Pipeline
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """How steps are built by Ray: see the options of `comp run`."""
-
-    address: str | None
-    gpus: float
-    scratch: Path | None
 
 
 def build_steps(
@@ -39,12 +29,13 @@ def build_steps(
 
     from competition.analysis.forecast import forecast_memory
     from competition.pipeline.jobs import execute_jobs, find_machine
+    from competition.pipeline.schedule import Work
 
     assert jobs is not None
     missing = [step for step in steps if step.state != "done"]
     machine = find_machine(jobs, missing)
     memory = forecast_memory(pipeline, missing, machine.gpus)
-    return execute_jobs(pipeline.workspace, steps, machine, memory)
+    return execute_jobs(pipeline.workspace, steps, machine, Work(steps, memory))
 
 
 def _build_on_ray(
@@ -54,14 +45,15 @@ def _build_on_ray(
     from competition.pipeline.jobs import execute_jobs
     from competition.pipeline.ray_cluster import connect
     from competition.pipeline.ray_crew import open_ray_crew
+    from competition.pipeline.schedule import Work
 
     missing = [step for step in steps if step.state != "done"]
     if not missing:
         return 0
     with connect(options.address, jobs, options.gpus, options.scratch) as cluster:
         memory = forecast_memory(pipeline, missing, cluster.machine.gpus)
-        start = partial(open_ray_crew, cluster, steps, memory)
-        return execute_jobs(pipeline.workspace, steps, cluster.machine, memory, start)
+        work, start = Work(steps, memory), partial(open_ray_crew, cluster)
+        return execute_jobs(pipeline.workspace, steps, cluster.machine, work, start)
 
 
 def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:

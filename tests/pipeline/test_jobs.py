@@ -14,7 +14,7 @@ from competition.core.errors import CompError
 from competition.pipeline import crew, jobs
 from competition.pipeline.crew import Worker
 from competition.pipeline.execute import Step
-from competition.pipeline.schedule import Machine
+from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.steps import Pipeline
 from competition.pipeline.worker import _Board, _Lines, portable
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
@@ -103,7 +103,7 @@ def test_changed_settings_are_noticed(tmp_path: Path) -> None:
     space.settings_file.write_text(LEXICAL_ALONE.replace("= 15", "= 16"), encoding="utf-8")
     machine = Machine(jobs=2, gpus=0, memory=0, threads=1)
     with pytest.raises(CompError, match=r"train lexical fold \d is another step now: run the same"):
-        jobs.execute_jobs(space, steps, machine, {})
+        jobs.execute_jobs(space, steps, machine, Work(steps))
     assert space.folds("five").is_file()
     assert not space.oof_fold("lexical", 0).exists()
 
@@ -127,7 +127,7 @@ def test_a_process_keeps_its_gpu_and_work_without_one_leaves_free_gpus_alone(
 
     monkeypatch.setattr(crew, "Worker", Made)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    some = crew.Crew(None, Machine(jobs=3, gpus=2, memory=0, threads=1))
+    some = crew.Crew(None, Machine(jobs=3, gpus=2, memory=0, threads=1), Work())
     train = Step("train", "", (), lambda: None, lambda: None, shared=True)
     folds = Step("folds", "", (), lambda: None, lambda: None)
 
@@ -161,7 +161,7 @@ def test_the_board_shows_what_a_process_draws() -> None:
             self.lines: dict[int, int] = {}
 
     bar = Bar()
-    run, worker = jobs._Run([], Machine(2, 0, 0, 1), {}, bar, None), Drawn()
+    run, worker = jobs._Run([], Machine(2, 0, 0, 1), Work(), bar, None), Drawn()
     for message in sent[:3]:
         run._hear(worker, message)
     (task,) = bar.tasks

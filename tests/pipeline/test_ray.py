@@ -18,7 +18,7 @@ from competition.pipeline.crew import Builder
 from competition.pipeline.execute import Step
 from competition.pipeline.parcels import Packed, bring, files_no_step_leaves, files_of, pack, unpack
 from competition.pipeline.ray_tasks import Desk
-from competition.pipeline.schedule import Machine
+from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.worker import Built, Lost
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace, refused
 
@@ -125,7 +125,7 @@ class Unheard:
 @pytest.mark.parametrize("deaths", [0, 2, 3])
 def test_a_step_that_is_lost_begins_again_before_others_but_not_for_ever(deaths: int) -> None:
     first, second = (Step(name, name, (), lambda: None, lambda: None) for name in "ab")
-    run = jobs._Run([first, second], Machine(1, 0, 0, 1), {}, None, Unheard())
+    run = jobs._Run([first, second], Machine(1, 0, 0, 1), Work(), None, Unheard())
     crew = Dying(deaths)
     if deaths == 3:
         with pytest.raises(CompError, match=r"^a was begun 3 times and lost: it died\.$"):
