@@ -8,7 +8,7 @@ from competition.cli.dry_run import format_duration
 from competition.cli.output import OutputCell, show_table
 from competition.cli.ray_options import RayOptions
 from competition.core.console import console
-from competition.core.errors import InputError, did_you_mean, pluralize
+from competition.core.errors import InputError, did_you_mean, join_names, pluralize
 
 if TYPE_CHECKING:
     from competition.pipeline.execute import Step
@@ -78,7 +78,8 @@ def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:
 
 def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
     """Show the steps that are not done, what each takes, and how long all take with `jobs` at a time."""
-    from competition.analysis.forecast import forecast_memory, forecast_seconds
+    from competition.analysis.forecast import forecast_memory, forecast_seconds, seconds_so_far
+    from competition.analysis.rehearsal import import_seconds, rehearse
     from competition.pipeline.jobs import find_machine
     from competition.pipeline.schedule import Schedule, simulate
 
@@ -89,12 +90,16 @@ def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
         console.print("Nothing to do: everything is up to date.")
         return
 
+    console.print("Measuring on this device; nothing is written to the workspace.")
+    # As `comp run` did up to here, and each of its processes does where there are several.
+    start = seconds_so_far() * (1 if jobs == 1 else 2) + import_seconds(missing)
     machine = find_machine(jobs, missing)
     memory = forecast_memory(pipeline, missing, machine.gpus)
-    console.print("Measuring a few real steps of each recipe on this device; nothing is written.")
-    seconds = forecast_seconds(pipeline, missing, machine.threads)
+    measured = rehearse(pipeline, missing, machine.threads)
+    measured |= forecast_seconds(pipeline, missing, machine.threads)
+    seconds = {step.name: measured[step.name] for step in missing if step.name in measured}
     schedule = Schedule(missing, machine, memory)
-    total = simulate(schedule, lambda step: seconds.get(step.name, 0.0))
+    total = start + simulate(schedule, lambda step: seconds.get(step.name, 0.0))
 
     header = {
         "step": "step",
@@ -105,16 +110,21 @@ def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
         "seconds": "time",
     }
     rows = _rows(missing, machine, memory, seconds)
-    about = {"jobs": jobs, "seconds": total, "measured": len(seconds), "memory": machine.memory}
-    show_table("Steps to run", header, rows, left=2, **about)
+    unknown = [step.name for step in missing if step.name not in seconds]
+    about = {"jobs": jobs, "seconds": total, "start": start, "measured": len(seconds)}
+    show_table("Steps to run", header, rows, left=2, **about, memory=machine.memory)
 
     at_a_time = "one after another" if jobs == 1 else f"up to {jobs} at a time"
-    time = f"{format_duration(total)}, {at_a_time}" if seconds else at_a_time
     console.print(
-        f"{pluralize(len(missing), 'step')}, {pluralize(len(seconds), 'of them measured', 'of them measured')}: {time}."
+        f"{pluralize(len(missing), 'step')}, {at_a_time}: about {format_duration(total)}, "
+        f"{format_duration(start)} of it to start and to import libraries."
     )
-    if len(seconds) < len(missing):
-        console.print("Steps without a time were not measured; they count as nothing.")
+    console.print(
+        "Trainings of encoders are forecast from a few of their optimizer steps, all else was built of a sample of the "
+        "rows in a temporary folder."
+    )
+    if unknown:
+        console.print(f"Not measured, and counted as nothing: {join_names(unknown)}.")
 
 
 def _rows(
