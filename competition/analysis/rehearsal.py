@@ -9,7 +9,10 @@ the same time whatever the rows, and then a little for each.
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -26,6 +29,7 @@ from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.core.workspace import Workspace
 from competition.data import store
+from competition.pipeline.crew import THREADS
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.recipes import OFFLINE
 from competition.pipeline.steps import Pipeline
@@ -51,6 +55,23 @@ _OF_ENCODERS = (
     "transformers.models.auto.modeling_auto",
     "transformers.models.bert.modeling_bert",
 )
+
+
+# Multiplies matrices until the process that started it has ended.
+_BUSY = "import os, numpy; parent = os.getppid(); a = numpy.ones((512, 512))\nwhile os.getppid() == parent: a @ a"
+
+
+@contextmanager
+def beside_others(others: int, threads: int) -> Iterator[None]:
+    """Keep as many processes busy within as there will be beside a step, since they make it slower."""
+    environment = os.environ | {THREADS: str(threads)}
+    busy = [subprocess.Popen([sys.executable, "-c", _BUSY], env=environment) for _ in range(others)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def import_seconds(steps: Iterable[Step]) -> float:

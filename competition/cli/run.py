@@ -129,6 +129,7 @@ def _read_board(space: Workspace) -> "pd.DataFrame":
     """Read every score of the workspace."""
     import pandas as pd
 
-    # An empty cell of a text column is read as NaN.
-    board = pd.read_csv(space.scores).astype({"label_paths": "str", "floor": "str"})
-    return board.fillna({"label_paths": "", "floor": ""})
+    from competition.scoring.scoreboard import read_scoreboard
+
+    with space.scores.open(encoding="utf-8", newline="") as table:
+        return pd.DataFrame(read_scoreboard(table))

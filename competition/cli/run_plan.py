@@ -79,8 +79,8 @@ def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:
 def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
     """Show the steps that are not done, what each takes, and how long all take with `jobs` at a time."""
     from competition.analysis.forecast import forecast_memory, forecast_seconds, seconds_so_far
-    from competition.analysis.rehearsal import import_seconds, rehearse
-    from competition.pipeline.jobs import find_machine
+    from competition.analysis.rehearsal import beside_others, import_seconds, rehearse
+    from competition.pipeline.jobs import find_machine, step_threads
     from competition.pipeline.schedule import Schedule, simulate
 
     missing = [step for step in pipeline.steps() if step.state != "done"]
@@ -91,12 +91,13 @@ def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
         return
 
     console.print("Measuring on this device; nothing is written to the workspace.")
-    # As `comp run` did up to here, and each of its processes does where there are several.
-    start = seconds_so_far() * (1 if jobs == 1 else 2) + import_seconds(missing)
-    machine = find_machine(jobs, missing)
-    memory = forecast_memory(pipeline, missing, machine.gpus)
-    measured = rehearse(pipeline, missing, machine.threads)
-    measured |= forecast_seconds(pipeline, missing, machine.threads)
+    with beside_others(min(jobs, len(missing)) - 1, step_threads(jobs)):
+        machine = find_machine(jobs, missing)
+        memory = forecast_memory(pipeline, missing, machine.gpus)
+        # `comp run` takes as long up to here; with several jobs, so does each process behind it.
+        start = seconds_so_far() * (1 if jobs == 1 else 2) + import_seconds(missing)
+        measured = rehearse(pipeline, missing, machine.threads)
+        measured |= forecast_seconds(pipeline, missing, machine.threads)
     seconds = {step.name: measured[step.name] for step in missing if step.name in measured}
     schedule = Schedule(missing, machine, memory)
     total = start + simulate(schedule, lambda step: seconds.get(step.name, 0.0))
