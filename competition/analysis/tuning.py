@@ -92,11 +92,11 @@ class Tuning:
             if trial.complete
         }
 
-    def command(self, best: Trial) -> str:
-        """Return the command that writes the recipe of a trial, whose folds are trained."""
+    def command(self, trial: Trial) -> str:
+        """Return the command that writes the recipe of a trial, and trains those folds that are missing."""
         options = [
             f"--set {shell_quoted(f'{key}={toml_value(value)}')}"
-            for key, value in sorted(best.changes.items())
+            for key, value in sorted(trial.changes.items())
         ]
         return " ".join([f"comp train --recipe {shell_quoted(self.objective.base.name)}", *options])
 
@@ -113,16 +113,16 @@ class Tuning:
             about = {"trial": trial.number, "run": self.objective.run(trial.changes)}
             about |= {"folds": len(trial.gains), "complete": trial.complete}
             estimate = gains.get(trial.number)
-            lines.append(
-                about | trial.changes | metrics.cells(gain=estimate) | {"gain": trial.gain}
-            )
+            gain = metrics.cells(gain=estimate) | {"gain": trial.gain}
+            lines.append(about | trial.changes | gain | {"command": self.command(trial)})
         if best is not None and confirmation is not None:
             about = {
                 "trial": best.number,
                 "run": f"{self.objective.run(best.changes)}, fresh seeds",
             }
             about |= {"folds": len(best.gains), "complete": True}
-            lines.append(about | best.changes | metrics.cells(gain=confirmation.gain))
+            gain = metrics.cells(gain=confirmation.gain)
+            lines.append(about | best.changes | gain | {"command": self.command(best)})
 
         table = pd.DataFrame(lines)
         write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))

@@ -144,6 +144,13 @@ def test_two_trials_at_a_time_are_the_same_search_again_whatever_was_done_before
     assert len(pd.read_csv(table_of(space))) == 3 + 1
     assert len(list(space.models.iterdir())) == 2
 
+    # A trial is no recipe yet, and `comp compare` says how it becomes one.
+    table = pd.read_csv(table_of(space))
+    trial = table.iloc[0]
+    told = refused("compare", trial["run"], "lexical", "-w", space.root)
+    command_of_trial = f"comp train --recipe lexical --set n_estimators={trial['n_estimators']} "
+    assert f"is a trial of a search, which has no recipe file: `{command_of_trial}" in told
+
     # A search of one trial at a time is another one, and has a table of its own.
     assert comp(*command(space, 1)).exit_code == 0
     assert len(list(space.root.glob("reports/tune-lexical-mine-*.csv"))) == 2

@@ -3,20 +3,20 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.progress import Progress as Bar
 
 from competition.core.console import drawn_by, progress
-from competition.core.errors import CompError
+from competition.core.errors import CompError, Diverged
 from competition.pipeline import crew, jobs
-from competition.pipeline.crew import Worker
+from competition.pipeline.crew import Builder, Worker
 from competition.pipeline.execute import Step
 from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.steps import Pipeline
-from competition.pipeline.worker import _Board, _Lines, portable
+from competition.pipeline.worker import Built, Failed, _Board, _Lines, portable
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
 from tests.processes import _SERVER
 from tests.soak.faults import small_workspace
@@ -95,6 +95,60 @@ def test_a_step_that_fails_says_what_it_says_alone_and_the_others_end(tmp_path: 
     assert beside.exception.filename.startswith(f"{blocked.parent}/.{blocked.name}")
     assert "in build_fold" in beside.exception.__notes__[0]
     assert not space.run_card("lexical").exists()
+
+
+class Scripted:
+    """A crew of one, whose steps end as a script says."""
+
+    def __init__(self, ends: dict[str, object]) -> None:
+        self.ends = ends
+        self.workers = [Builder()]
+        self.begun: list[str] = []
+
+    def worker_for(self, on_gpu: bool) -> Builder | None:
+        return self.workers[0] if self.workers[0].step is None else None
+
+    def begin(self, worker: Builder, step: Step) -> None:
+        self.begun.append(step.name)
+
+    def messages(self) -> Iterator[tuple[Builder, tuple[object, ...]]]:
+        yield self.workers[0], ("end", self.ends.get(self.begun[-1], Built(True)))
+
+
+class Unheard:
+    """Nobody looks."""
+
+    def begin(self, *_: object) -> None:
+        pass
+
+    end = begin
+
+
+def test_what_follows_is_built_too_and_a_training_that_diverges_is_no_failure_then() -> None:
+    made = {name: Step(name, name, (), lambda: None, lambda: None) for name in "abcd"}
+    heard = []
+
+    def follow(step: Step, diverged: Diverged | None) -> list[Step]:
+        heard.append((step.name, str(diverged)))
+        if step.name == "d":
+            raise CompError("enough")
+        return {"a": [made["b"], made["c"]], "b": [made["c"], made["d"]]}.get(step.name, [])
+
+    def run(follow: object, **ends: object) -> list[str]:
+        crew = Scripted(ends)
+        some = jobs._Run([made["a"]], Machine(1, 0, 0, 1), Work(), None, Unheard(), follow)
+        some.finish_all(crew)
+        return crew.begun
+
+    diverged = Failed(portable(Diverged("the loss is nan")))
+    with pytest.raises(CompError, match=r"^enough$"):
+        run(follow, b=diverged)
+    # What is asked for twice is built once.
+    none = "None"
+    assert heard == [("a", none), ("b", "the loss is nan"), ("c", none), ("d", none)]
+    assert run(None) == ["a"]
+    with pytest.raises(Diverged):
+        run(None, a=diverged)
 
 
 def test_changed_settings_are_noticed(tmp_path: Path) -> None:
