@@ -22,10 +22,10 @@ from competition.analysis.search import (
     search,
 )
 from competition.config.search_space import Changes, Choice, Range, SearchSpace
+from competition.core.arrays import Array, Codes
 from competition.core.errors import Diverged
 from competition.core.fingerprint import derive_seed
 from competition.scoring import metrics
-from competition.scoring.metrics import Array, Codes
 
 QUERIES, FOLDS = 200, 5
 SPACE = SearchSpace(

@@ -14,19 +14,21 @@ from competition.analysis.compare import fold_of_queries
 from competition.analysis.search import Then, Training, Trial
 from competition.analysis.trainings import Fold, Trainer
 from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.loading import change_recipe, vary_recipe
 from competition.config.recipe import LexicalRecipe
 from competition.config.search_space import Changes, Choice, Range, SearchSpace, nest
-from competition.config.settings import change_recipe, recipe_names, vary_recipe
+from competition.config.settings import recipe_names
 from competition.config.variants import find_variant
+from competition.core.arrays import Array, Codes
 from competition.core.console import warn
 from competition.core.errors import Diverged, InputError, join_names
 from competition.core.parquet import read_table
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
+from competition.scoring.intervals import Statistic
 from competition.scoring.metric_table import LOWER
-from competition.scoring.metrics import Array, Codes, Statistic
+from competition.scoring.task import Task
 
 # Keys that change which rows are scored, or in how many seeds: trials could not be compared.
 _FIXED = ("kind", "rows", "scheme", "seed", "seeds")

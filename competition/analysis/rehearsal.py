@@ -34,7 +34,7 @@ from competition.pipeline.execute import Step, in_order
 from competition.pipeline.recipes import OFFLINE
 from competition.pipeline.steps import Pipeline
 from competition.scoring import predictions
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 _SMALL, _LARGE = 400, 1_600  # rows, about: whole queries
 _ALL = 2 * _SMALL  # up to which there is one sample, of all

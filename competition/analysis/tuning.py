@@ -28,7 +28,7 @@ from competition.core.commands import shell_quoted
 from competition.core.console import console
 from competition.core.errors import Diverged
 from competition.core.fingerprint import fingerprint
-from competition.scoring import metrics
+from competition.scoring import intervals
 
 
 class Tuning:
@@ -84,7 +84,7 @@ class Tuning:
                 self.objective.remove_models(changes, repeat)
         return confirmation
 
-    def gains(self, trials: Sequence[Trial]) -> dict[int, metrics.Estimate]:
+    def gains(self, trials: Sequence[Trial]) -> dict[int, intervals.Estimate]:
         """Return the gain of each complete trial, with an interval for itself alone."""
         return {
             trial.number: compare_trial(self.objective, trial).difference
@@ -103,7 +103,7 @@ class Tuning:
     def write(
         self,
         trials: Sequence[Trial],
-        gains: dict[int, metrics.Estimate],
+        gains: dict[int, intervals.Estimate],
         confirmation: Confirmation | None,
     ) -> None:
         """Write all trials and the confirmation as one CSV."""
@@ -113,7 +113,7 @@ class Tuning:
             about = {"trial": trial.number, "run": self.objective.run(trial.changes)}
             about |= {"folds": len(trial.gains), "complete": trial.complete}
             estimate = gains.get(trial.number)
-            gain = metrics.cells(gain=estimate) | {"gain": trial.gain}
+            gain = intervals.cells(gain=estimate) | {"gain": trial.gain}
             lines.append(about | trial.changes | gain | {"command": self.command(trial)})
         if best is not None and confirmation is not None:
             about = {
@@ -121,7 +121,7 @@ class Tuning:
                 "run": f"{self.objective.run(best.changes)}, fresh seeds",
             }
             about |= {"folds": len(best.gains), "complete": True}
-            gain = metrics.cells(gain=confirmation.gain)
+            gain = intervals.cells(gain=confirmation.gain)
             lines.append(about | best.changes | gain | {"command": self.command(best)})
 
         table = pd.DataFrame(lines)

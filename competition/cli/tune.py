@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from competition.analysis.trainings import Trainer
     from competition.analysis.tuning import Tuning
     from competition.pipeline.steps import Pipeline
-    from competition.scoring.metrics import Estimate
+    from competition.scoring.intervals import Estimate
 
 _SHOWN = 10  # trials in the table
 

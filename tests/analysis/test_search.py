@@ -12,7 +12,7 @@ from benchmarks.search import FOLDS, SPACE, Made, studies
 from competition.analysis.search import Training, Trial, best_trial, confirm, search
 from competition.cli.tune import describe_confirmation
 from competition.core.errors import Diverged, InputError
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 
 def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
