@@ -23,8 +23,8 @@ JOBS = ("1", "2")
 
 def make_sample(folder: Path) -> None:
     """Make the workspace of `make demo`."""
-    folder.mkdir()
-    subprocess.run([*COMP, "data", "sample"], cwd=folder, check=True, capture_output=True)
+    for words in (("init", str(folder)), ("data", "sample", "-w", str(folder))):
+        subprocess.run([*COMP, *words], check=True, capture_output=True)
 
 
 WORKSPACES = {

@@ -1,9 +1,9 @@
-"""The seconds of the steps that train no encoder: they are built for real, of a sample of the rows.
+"""The seconds of the steps that fine-tune no encoder: they are built for real, of a sample of the rows.
 
 They are built by their own code in a temporary workspace, so a new kind of step needs no new
 estimate. What encoders would say of the rows is made up of labels and noise. Where the sample is not
 all rows, there are two samples, and the line through both says what all rows take: most steps take
-the same time whatever the rows, and then a little for each.
+the same time whatever the rows, and then a little for each. A pre-training ends after some blocks.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+from rich.progress import TaskID
 
 from competition.config.recipe import MemberRecipe
-from competition.core.console import silent
+from competition.core.console import drawn_by, silent
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.core.workspace import Workspace
@@ -38,6 +39,7 @@ from competition.scoring.task import Kind
 
 _SMALL, _LARGE = 400, 1_600  # rows, about: whole queries
 _ALL = 2 * _SMALL  # up to which there is one sample, of all
+_TIME_LIMIT = 5.0  # seconds of a pre-training, of each sample
 
 # What steps import when they come to it, and what these modules import when they are used.
 _OF_ALL = (
@@ -84,7 +86,7 @@ def import_seconds(steps: Iterable[Step]) -> float:
 
 
 def rehearse(pipeline: Pipeline, steps: Iterable[Step], threads: int) -> dict[str, float]:
-    """Return the seconds of the steps that train no encoder, by their names.
+    """Return the seconds of the steps that fine-tune no encoder, by their names.
 
     Left out are those that load an encoder from elsewhere, translate, or cannot be built of a
     sample, such as one that leaves a fold without a row.
@@ -145,16 +147,57 @@ def _build(part: Pipeline, names: set[str]) -> Iterator[tuple[str, float]]:
             if step.name in models:
                 _make_up(part, step, *models[step.name])
             elif _is_rehearsed(step):
-                start = time.monotonic()
-                step.build()
-                yield step.name, time.monotonic() - start
+                watch = _Stopwatch()
+                with drawn_by(watch), suppress(_Enough):
+                    step.build()
+                yield step.name, watch.seconds()
+
+
+class _Enough(Exception):
+    """Enough of a pre-training is timed."""
+
+
+class _Stopwatch:
+    """Times a step by the progress that it draws, see `Bars`; ends a pre-training when it has seen enough."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first = 0.0  # when the first block began
+        self._blocks = self._done = 0.0
+
+    def add_task(self, description: str, *, total: float | None, unit: str) -> TaskID:
+        """Begin to count where blocks of a pre-training are counted."""
+        if unit != "blocks":
+            return TaskID(0)
+        self._first, self._blocks = time.monotonic(), total or 0.0
+        return TaskID(1)
+
+    def advance(self, task_id: TaskID, advance: float) -> None:
+        """Count blocks; raises _Enough."""
+        if task_id:
+            self._done += advance
+            if time.monotonic() - self._first > _TIME_LIMIT:
+                raise _Enough
+
+    def update(self, task_id: TaskID, *, completed: float) -> None:
+        """Ignore what is done."""
+
+    def remove_task(self, task_id: TaskID) -> None:
+        """Ignore what has ended."""
+
+    def seconds(self) -> float:
+        """Return what the step has taken, or would have taken to its end."""
+        now = time.monotonic()
+        if not 0 < self._done < self._blocks:
+            return now - self._began
+        return self._first - self._began + (now - self._first) * self._blocks / self._done
 
 
 def _is_rehearsed(step: Step) -> bool:
-    """Return whether a step is built for real: nothing is loaded from elsewhere, and nothing trains for long."""
+    """Return whether a step is built for real: nothing is loaded from elsewhere, and nothing takes hours."""
     kind, _, name = step.name.partition(" ")
     loads = kind == "encoder" and name.partition(" ")[0] not in OFFLINE
-    return not (step.shared or loads or kind in ("translate", "char3"))
+    return kind == "pretrain" or not (step.shared or loads or kind in ("translate", "char3"))
 
 
 def _models(part: Pipeline) -> dict[str, tuple[MemberRecipe, tuple[int, ...]]]:

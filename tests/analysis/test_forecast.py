@@ -1,7 +1,9 @@
 """The forecasts of a workspace's steps: memory by arithmetic, time by the benchmark of each recipe."""
 
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -9,7 +11,7 @@ from safetensors.numpy import load_file
 from competition.analysis import forecast, rehearsal
 from competition.analysis.cost import CostEstimate, FoldCost, StepTimes
 from competition.analysis.forecast import forecast_memory, forecast_seconds
-from competition.analysis.rehearsal import rehearse
+from competition.analysis.rehearsal import beside_others, rehearse
 from competition.core.errors import InputError
 from competition.core.json_files import read_json
 from competition.pipeline.artifacts import MINI_FOLDER
@@ -160,3 +162,31 @@ def test_what_a_sample_takes_is_extrapolated_by_a_line(
     assert 100 <= taken[0] < taken[1] < rows
     assert found["scores"] == pytest.approx(2.0 + rows / 50)
     assert found["folds five"] == 5.0  # what took less of more rows takes no less of all
+
+
+def test_a_pre_training_ends_after_some_seconds_and_is_scaled_up_to_its_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    watch = rehearsal._Stopwatch()
+    other = watch.add_task("tokens", total=9, unit="texts")
+    now[0] += 2  # texts are read
+    watch.advance(other, 9)
+    assert watch.seconds() == 2
+    blocks = watch.add_task("pretrained", total=60, unit="blocks")
+    with pytest.raises(rehearsal._Enough):
+        for _ in range(60):
+            now[0] += 0.75
+            watch.advance(blocks, 1)
+    # More than 5 seconds are 7 blocks of 0.75; 60 take as long each.
+    assert watch.seconds() == pytest.approx(2 + 60 * 0.75)
+
+
+def test_processes_beside_a_measurement_end_with_it() -> None:
+    before = set(psutil.Process().children())
+    with beside_others(2, threads=1):
+        busy = set(psutil.Process().children()) - before
+        assert len(busy) == 2
+        assert all(process.is_running() for process in busy)
+    assert not any(process.is_running() for process in busy)
