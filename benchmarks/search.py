@@ -13,14 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from competition.analysis.search import (
-    Confirmation,
-    Then,
-    Training,
-    best_trial,
-    confirm,
-    search,
-)
+from competition.analysis.confirmation import Confirmation, confirm
+from competition.analysis.search import Then, Training, best_trial, search
 from competition.config.search_space import Changes, Choice, Range, SearchSpace
 from competition.core.arrays import Array, Codes
 from competition.core.errors import Diverged

@@ -1,4 +1,4 @@
-"""A search for better values of a recipe's keys: draw, score fold by fold, stop what is behind, confirm the best.
+"""A search for better values of a recipe's keys: draw, score fold by fold, stop what is behind.
 
 What is searched is an `Objective`, which trains, and says what each query adds to a metric; nothing
 here reads a file. A trial is a function of the seed and of the trials before it, so a search that was
@@ -19,9 +19,7 @@ from competition.config.search_space import Changes, Range, SearchSpace
 from competition.core.arrays import Array, Codes
 from competition.core.errors import Diverged, InputError
 from competition.core.fingerprint import derive_seed
-from competition.scoring.comparison import Comparison, compare_seeds
-from competition.scoring.intervals import Estimate, Statistic
-from competition.scoring.luck import expected_maximum, interval_of_best
+from competition.scoring.intervals import Statistic
 
 _ENOUGH = 4  # earlier trials at a fold, from which on their median stops others
 _RANDOM = 8  # trials that are drawn at random, before those by what is known
@@ -112,7 +110,7 @@ def search(
         Diverged: the recipe as it is has diverged.
     """
     run = _Search(space, objective, trials, seed, ended)
-    _train_all(objective, [Training({}, fold) for fold in objective.folds])
+    train_all(objective, [Training({}, fold) for fold in objective.folds])
     first = [run.begin() for _ in range(min(trials, objective.at_a_time))]
     objective.train(first, run.hear)
     return run.told
@@ -221,7 +219,7 @@ class _Begun:
     gains: list[float]
 
 
-def _train_all(objective: Objective, trainings: Iterable[Training]) -> None:
+def train_all(objective: Objective, trainings: Iterable[Training]) -> None:
     """Train what does not depend on how it goes; raises Diverged."""
 
     def then(training: Training, diverged: Diverged | None) -> Iterable[Training]:
@@ -274,64 +272,3 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     complete = [trial for trial in trials if trial.complete]
     best = max(complete, key=lambda trial: trial.gains[-1], default=None)
     return best if best is not None and best.gains[-1] > 0 else None
-
-
-def compare_trial(objective: Objective, trial: Trial, repeats: Sequence[int] = (0,)) -> Comparison:
-    """Compare a complete trial with the recipe as it is, over some repeats of both."""
-    ours, others = (
-        [objective.count(changes, repeat, objective.folds) for repeat in repeats]
-        for changes in (trial.changes, {})
-    )
-    return compare_seeds(ours, others, objective.fold_of_queries(), objective.statistic)
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """The best trial on seeds that the search has not used, beside what luck alone would have shown."""
-
-    searched: Comparison  # by the folds and seeds that chose it
-    fresh: Comparison
-    gain: Estimate  # on fresh seeds, with an interval that holds for the best of `draws`
-    draws: int  # different trials of the search
-    luck: float  # what the best of as many would show without any difference, about
-
-    @property
-    def found(self) -> bool:
-        """True where the gain is more than noise, and more than the luck of the best of all trials."""
-        return self.gain.low > 0
-
-    @property
-    def optimism(self) -> float:
-        """By how much the search showed more than fresh seeds did."""
-        return self.searched.difference.value - self.fresh.difference.value
-
-
-def confirm(
-    objective: Objective, trials: Sequence[Trial], best: Trial, repeats: int
-) -> Confirmation:
-    """Score the best of some trials, and the recipe that it started from, on `repeats` fresh seeds.
-
-    Raises:
-        Diverged: one of their trainings has diverged.
-    """
-    _train_all(
-        objective,
-        [
-            Training(changes, fold, repeat)
-            for changes in (best.changes, {})
-            for repeat in range(1, repeats + 1)
-            for fold in objective.folds
-        ],
-    )
-    draws = len({repr(sorted(trial.changes.items())) for trial in trials})
-    fresh = compare_trial(objective, best, range(1, repeats + 1))
-    # A trial has one seed, whose noise the mean over fresh seeds has halved, or more.
-    of_seeds = 0.0 if fresh.noise == "folds" else (repeats - 1) * fresh.seed_error**2
-    noise = (fresh.error**2 + of_seeds) ** 0.5
-    return Confirmation(
-        searched=compare_trial(objective, best),
-        fresh=fresh,
-        gain=interval_of_best(fresh, draws),
-        draws=draws,
-        luck=expected_maximum(draws) * noise,
-    )

@@ -11,15 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from competition.analysis.confirmation import Confirmation, compare_trial, confirm
 from competition.analysis.recipe_objective import RecipeObjective, describe_changes
-from competition.analysis.search import (
-    Confirmation,
-    Trial,
-    best_trial,
-    compare_trial,
-    confirm,
-    search,
-)
+from competition.analysis.search import Trial, best_trial, search
 from competition.analysis.trainings import Trainer
 from competition.config.search_space import Changes, load_space
 from competition.config.variants import toml_value

@@ -26,7 +26,8 @@ from competition.core.errors import pluralize
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.search import Confirmation, Trial
+    from competition.analysis.confirmation import Confirmation
+    from competition.analysis.search import Trial
     from competition.analysis.trainings import Trainer
     from competition.analysis.tuning import Tuning
     from competition.pipeline.steps import Pipeline

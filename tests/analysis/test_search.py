@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.search import FOLDS, SPACE, Made, studies
-from competition.analysis.search import Training, Trial, best_trial, confirm, search
+from competition.analysis.confirmation import confirm
+from competition.analysis.search import Training, Trial, best_trial, search
 from competition.cli.tune import describe_confirmation
 from competition.core.errors import Diverged, InputError
 from competition.scoring.intervals import Estimate
