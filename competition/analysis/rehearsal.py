@@ -25,7 +25,7 @@ import pandas as pd
 from rich.progress import TaskID
 
 from competition.config.recipe import MemberRecipe
-from competition.core.console import drawn_by, silent
+from competition.core.console import drawn_by, silent, warn
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.core.workspace import Workspace
@@ -102,10 +102,16 @@ def rehearse(pipeline: Pipeline, steps: Iterable[Step], threads: int) -> dict[st
     rows = len(pipeline.tables.examples)
     sizes = [rows] if rows <= _ALL else [_SMALL, min(_LARGE, rows)]
     times = []
-    with threadpool_limits(threads), silent(), redirect_stderr(io.StringIO()):
-        for size in sizes:
-            with _part_of(pipeline, size) as part:
-                times.append((len(part.tables.examples), dict(_build(part, names))))
+    try:
+        with threadpool_limits(threads), silent(), redirect_stderr(io.StringIO()):
+            for size in sizes:
+                with _part_of(pipeline, size) as part:
+                    times.append((len(part.tables.examples), dict(_build(part, names))))
+    except CompError as error:
+        warn(
+            f"Only the trainings of encoders are measured: a sample of the rows will not do ({error})"
+        )
+        return {}
 
     (few, small), (many, large) = times[0], times[-1]
     per_row = {
@@ -131,6 +137,13 @@ def _part_of(pipeline: Pipeline, size: int) -> Iterator[Pipeline]:
             shutil.copytree(workspace.recipe_folder, Path(folder, workspace.recipe_folder.name))
         part = Workspace.open(Path(folder), workspace.paths_from)
         store.save(part, pipeline.plan.contest, rows, products, "a dry run")
+        # These know rows by their ids, and may be large.
+        for source, link in (
+            (workspace.members, part.members),
+            (workspace.unlabelled, part.unlabelled),
+        ):
+            if source.exists():
+                link.symlink_to(source.resolve())
         yield Pipeline(part)
 
 

@@ -16,7 +16,7 @@ from competition.core.errors import InputError
 from competition.core.json_files import read_json
 from competition.pipeline.artifacts import MINI_FOLDER
 from competition.pipeline.steps import Pipeline
-from tests.conftest import QUICK, comp, make_workspace
+from tests.conftest import LEXICAL_ALONE, QUICK, comp, make_workspace
 
 SETTINGS = """
 preset = "mini"
@@ -181,6 +181,30 @@ def test_a_pre_training_ends_after_some_seconds_and_is_scaled_up_to_its_blocks(
             watch.advance(blocks, 1)
     # More than 5 seconds are 7 blocks of 0.75; 60 take as long each.
     assert watch.seconds() == pytest.approx(2 + 60 * 0.75)
+
+
+def test_outputs_of_another_tool_are_part_of_the_rehearsal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = make_workspace(tmp_path / "w", queries=30, settings=LEXICAL_ALONE)
+    examples = Pipeline(space).tables.examples
+    examples[["example_id"]].assign(gain=0.5).to_csv(tmp_path / "theirs.csv", index=False)
+    words = ("theirs", tmp_path / "theirs.csv", "--kind", "gain", "--scheme", "five")
+    added = comp("member", "add", *words, "-w", space.root)
+    assert added.exit_code == 0, added.output
+    settings = LEXICAL_ALONE.replace('["lexical"]', '["theirs"]').replace('"lexical"', '"theirs"')
+    space.settings_file.write_text(settings.replace("task2", "task1"), encoding="utf-8")
+
+    pipeline = Pipeline(space)
+    steps = pipeline.steps()
+    assert "score theirs" in rehearse(pipeline, steps, 1)
+
+    def refuse(*_: object) -> None:
+        raise InputError("no row has a label.")
+
+    monkeypatch.setattr("competition.data.store.save", refuse)
+    assert rehearse(pipeline, steps, 1) == {}
+    assert "warning: Only the trainings of encoders are measured:" in capsys.readouterr().err
 
 
 def test_processes_beside_a_measurement_end_with_it() -> None:
