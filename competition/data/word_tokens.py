@@ -25,7 +25,10 @@ _MOST_WORDS = 500_000  # that are remembered: about 100 MB
 _UNKNOWN = -1
 
 # Of the library's normalizers, those that change a character by itself or with marks beside it.
-_BY_CHARACTER = {"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Precompiled"}  # fmt: skip
+_BY_CHARACTER = {
+    *("NFC", "NFD", "NFKC", "NFKD", "Precompiled"),
+    *("BertNormalizer", "Lowercase", "StripAccents"),
+}
 # Its pre-tokenizers that cut at each blank whatever else they do.
 _AT_BLANKS = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 
@@ -127,7 +130,10 @@ def _keeps_blanks(normalizer: dict[str, Any]) -> bool:
         case "Strip":
             return not normalizer["strip_left"]
         case "Replace":
-            return bool(normalizer["pattern"] == {"Regex": " {2,}"})
+            # Neither changes a single blank.
+            pattern = normalizer["pattern"].get("Regex")
+            keeps_one = pattern == r"\s+" and normalizer["content"] == " "
+            return bool(pattern == " {2,}" or keeps_one)
         case kind:
             return kind in _BY_CHARACTER
 

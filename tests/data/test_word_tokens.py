@@ -1,4 +1,4 @@
-"""Words that are tokenised once give the tokens of whole texts, for each kind of tokenizer that is known to cut at blanks."""
+"""Words that are tokenised once give the tokens of whole texts, by each tokenizer that is known to cut at blanks."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,10 @@ from competition.data.tokenizer import make_token_maker, tokenise
 from competition.data.word_tokens import WordTokens, cuts_at_blanks
 
 # Words that repeat, some of which do not stand alone: their normal form begins with a blank.
-WORDS = ["red", "shoe's", "42", "café", "ÉTÉ", "水筒", "a-b", "[SEP]", "…", "´b", "\u0301x", "\u00a8", "½", "▁b", "x\u200b", "\ufffd"]  # fmt: skip
+WORDS = [
+    *("red", "shoe's", "42", "café", "ÉTÉ", "水筒", "a-b", "[SEP]", "…"),
+    *("´b", "\u0301x", "\u00a8", "½", "▁b", "x\u200b", "\ufffd"),
+]
 
 
 def byte_level(prefix: bool) -> Tokenizer:
@@ -59,7 +62,9 @@ def unigram(splits: bool, scheme: str) -> Tokenizer:
         [
             normalizers.NFKC(),
             normalizers.Strip(left=False, right=True),
-            normalizers.Replace(Regex(" {2,}"), "▁"),
+            normalizers.Replace(Regex(r"\s+"), " ")
+            if splits
+            else normalizers.Replace(Regex(" {2,}"), "▁"),
         ]
     )
     metaspace = pre_tokenizers.Metaspace(prepend_scheme=scheme)
