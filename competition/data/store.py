@@ -24,8 +24,9 @@ from competition.core.parquet import (
 )
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.data.folds import normalise
-from competition.scoring.contest import Contest, Found, number_text
+from competition.scoring.contest import Contest, Found
 from competition.scoring.definition import MOST_CLASSES
+from competition.scoring.labels import number_text
 
 PRODUCT_KEY = ["locale", "product_id"]
 _CONTROL = r"[\x00-\x1f\x7f]"

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.core.arrays import Array
 from competition.core.parquet import row_slices
 from competition.models.ensemble.members import MemberOutputs
-from competition.scoring.contest import Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Task
 
 Signals = dict[str, Array]  # name -> (rows,)
 _STATISTICS = ("min", "median", "max", "rank", "z", "gap")  # within a list
