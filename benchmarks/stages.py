@@ -29,7 +29,7 @@ from competition.core.workspace import Workspace
 from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views
 from competition.data.token_store import StoredSequences
-from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
+from competition.models.encoder.encoder import TINY_PRODUCTS, load_tokenizer, train_tokenizer
 from competition.models.ensemble.members import MemberOutputs
 from competition.models.ensemble.meta_features import tree_features
 from competition.noise.audit import audit_labels
@@ -174,7 +174,7 @@ def folds(root: Path, rows: int) -> None:
 def tokenizer(root: Path, rows: int) -> None:
     """The offline encoder's, which is trained on a bounded number of products."""
     tables, folder = Tables(Workspace(root), CONTEST), Workspace(root).encoder("tiny")
-    train_tokenizer(tables.training_products).save_pretrained(folder)
+    train_tokenizer(tables.some_training_products(TINY_PRODUCTS)).save_pretrained(folder)
 
 
 def tokens(root: Path, rows: int) -> None:

@@ -179,6 +179,8 @@ def _import(
             examples, products = read_tables(path, contest, called)
     with progress("checking and writing"):
         store.save(space, contest, examples, products, source)
+    # They are read again to be described: their text is not to be in memory twice.
+    del products
 
     # Generated rows record which of their labels are wrong; these are other rows.
     space.planted.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from competition.core.errors import InputError, short_repr
 from competition.core.lazy_pandas import pd
 
 _PANDAS = b"pandas"  # the key of its metadata
+_BUFFER = 1 << 20  # bytes of a column's pages that are read at a time
 
 
 def is_parquet(handle: IO[bytes]) -> bool:
@@ -53,7 +54,7 @@ def parquet_table(
 ) -> pa.Table:
     """Read an open parquet file, see `read_parquet`."""
     try:
-        file = pq.ParquetFile(handle)
+        file = pq.ParquetFile(handle, buffer_size=_BUFFER)
         index = _range_index(file.schema_arrow)
         if check is not None:
             check([*index, *file.schema_arrow.names])

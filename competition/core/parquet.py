@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,14 @@ from numpy.typing import NDArray
 from competition.core.atomic import atomic_file
 from competition.core.errors import CompError
 from competition.core.lazy_pandas import pd
-from competition.core.seals import SEALED, is_intact, write_with_digest
+from competition.core.seals import SEALED, intact_footer, is_intact, write_with_digest
 
 _METADATA_KEY = b"comp"
+# In a file's footer (thrift's compact protocol): the key, and a string that begins behind its length.
+_KEY_IN_FOOTER = b"\x18\x04" + _METADATA_KEY + b"\x18"
+_INPUTS_IN_FOOTER = re.compile(rb'.{6}\x18.{1,2}?\{"inputs": "([^"\\]*)"', re.DOTALL)
 _SLICE = 50_000  # rows
+_BUFFER = 1 << 20  # bytes of a column's pages
 
 
 def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
@@ -53,7 +58,9 @@ def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") 
                 f"{path} is damaged, its bytes are not those that were written: {remedy}."
             )
 
-        frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
+        # Page by page: ahead of them, Arrow would hold the whole file, too.
+        table = pq.read_table(path, use_threads=False, pre_buffer=False, buffer_size=_BUFFER)
+        frame: pd.DataFrame = table.to_pandas()
         recorded = _recorded(path)
     except FileNotFoundError:
         raise CompError(f"{path} is missing: {remedy}.") from None
@@ -70,7 +77,12 @@ def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") 
 def read_fingerprint(path: Path) -> str | None:
     """Return the fingerprint that `write_table` left in a file; None where there is none or the file is damaged."""
     try:
-        return _recorded(path) if is_intact(path) else None
+        footer = intact_footer(path)
+        if footer is None:
+            return None
+        # `comp status` asks a thousand files: Arrow takes longer to read their schemas.
+        match = _INPUTS_IN_FOOTER.match(footer, footer.rfind(_KEY_IN_FOOTER))
+        return match[1].decode() if match else _recorded(path)
     except (OSError, pa.ArrowException):
         return None
 
@@ -87,6 +99,18 @@ def row_slices(rows: int) -> Iterator[slice]:
     """Yield slices of rows: what is done slice by slice makes no copy of a whole column of text."""
     for first in range(0, rows, _SLICE):
         yield slice(first, first + _SLICE)
+
+
+def row_parts(frame: pd.DataFrame, positions: NDArray[np.int64]) -> Iterator[pd.DataFrame]:
+    """Yield the rows at ascending positions, some at a time.
+
+    To pick a few rows of a long column at once would copy the whole column.
+    """
+    for part in row_slices(len(frame)):
+        bounds = np.searchsorted(positions, [part.start, part.stop])
+        inside = positions[slice(*bounds)]
+        if len(inside):
+            yield frame.iloc[part].iloc[inside - part.start]
 
 
 def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:

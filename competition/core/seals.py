@@ -5,8 +5,10 @@ numbers and metadata.
 """
 
 import hashlib
+import os
 import re
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,9 +32,12 @@ def write_with_digest(path: Path, table: pa.Table) -> None:
         writer.add_key_value_metadata({_KEY: _EMPTY.decode()})
 
     # Zeros keep the place until the bytes around them are known.
-    start, _ = _place(path)
-    digest = _digest(path, start)
     with path.open("r+b") as handle:
+        footer = _footer(handle)
+        match = _PLACE.search(footer)
+        assert match is not None  # it was just written
+        start = handle.tell() - len(footer) + match.start(1)
+        digest = _digest(handle, start)
         handle.seek(start)
         handle.write(digest)
 
@@ -43,36 +48,45 @@ def is_intact(path: Path) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    start, digest = _place(path)
-    return digest is None or _digest(path, start) == digest
+    return intact_footer(path) is not None
 
 
-def _place(path: Path) -> tuple[int, bytes | None]:
-    """Return where a file's digest begins, and the digest: empty where it is lost, None where there never was one."""
-    size = path.stat().st_size
+def intact_footer(path: Path) -> bytes | None:
+    """Return what stands at the end of a file, its metadata among it; None where it is not `is_intact`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with path.open("rb") as handle:
-        handle.seek(max(0, size - _TAIL))
-        length = int.from_bytes(handle.read(4), "little")  # of the footer
+        footer = _footer(handle)
+        match = _PLACE.search(footer)
+        if match is None:
+            return None if _MARK in footer else footer
 
-        # A damaged length may point before the file.
-        start = max(0, size - _TAIL - length)
-        handle.seek(start)
-        footer = handle.read()
-
-    if match := _PLACE.search(footer):
-        return start + match.start(1), match[1]
-    return size, b"" if _MARK in footer else None
+        start = handle.tell() - len(footer) + match.start(1)
+        return footer if _digest(handle, start) == match[1] else None
 
 
-def _digest(path: Path, start: int) -> bytes:
+def _footer(handle: IO[bytes]) -> bytes:
+    """Return a file from its footer on, to the end of which it is read."""
+    size = handle.seek(0, os.SEEK_END)
+    handle.seek(max(0, size - _TAIL))
+    length = int.from_bytes(handle.read(4), "little")
+
+    # A damaged length may point before the file.
+    handle.seek(max(0, size - _TAIL - length))
+    return handle.read()
+
+
+def _digest(handle: IO[bytes], start: int) -> bytes:
     """Return the digest of a file whose own digest begins at `start`."""
     digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        for first in range(0, start, _CHUNK):
-            digest.update(handle.read(min(_CHUNK, start - first)))
+    handle.seek(0)
+    for first in range(0, start, _CHUNK):
+        digest.update(handle.read(min(_CHUNK, start - first)))
 
-        # Zeros stand for the digest itself.
-        handle.seek(len(_EMPTY), 1)
-        digest.update(_EMPTY)
-        digest.update(handle.read())
+    # Zeros stand for the digest itself.
+    handle.seek(len(_EMPTY), os.SEEK_CUR)
+    digest.update(_EMPTY)
+    digest.update(handle.read())
     return digest.hexdigest().encode()

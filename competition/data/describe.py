@@ -1,5 +1,6 @@
 """What is in the data, as a table."""
 
+import numpy as np
 import pandas as pd
 
 from competition.data.folds import normalise_each, shared_with_test
@@ -18,14 +19,15 @@ def describe(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -
         products: of the contest.
     """
     position = product_rows(examples, products)
-    text = products[list(contest.fields)].reset_index(drop=True)
+    # Looked up by product: to pick the text itself would copy most of the catalogue.
+    is_empty = {field: (products[field] == "").to_numpy(bool) for field in contest.fields}
 
     columns = {}
     for split in ("train", "test"):
         in_split = (examples["split"] == split).to_numpy()
         rows = examples[in_split]
         listed = position[in_split]
-        used = text.iloc[pd.unique(listed[listed >= 0])]
+        used = np.unique(listed[listed >= 0])  # (products,)
         queries = normalise_each(rows.drop_duplicates("query_id")["query"])
         depth = rows.groupby("query_id").size()
 
@@ -46,7 +48,8 @@ def describe(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -
         counts |= {"label unknown": int(rows["label"].isna().sum())}
         counts |= {f"rows of {task}": int(rows[task].sum()) for task in contest.tasks}
         counts |= {
-            f"products without {field}": int((used[field] == "").sum()) for field in contest.fields
+            f"products without {field}": int(is_empty[field][used].sum())
+            for field in contest.fields
         }
         counts |= {"queries that repeat another one's text": int(queries.duplicated().sum())}
         columns[split] = counts

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from competition.core.csv_files import parse_integers
 from competition.core.errors import InputError, short_repr
@@ -15,7 +16,7 @@ from competition.data.esci_files import (
     name_pair,
     read_columns,
 )
-from competition.data.store import PRODUCT_KEY, product_order, reordered
+from competition.data.store import PRODUCT_KEY, filled_text, product_order, reordered
 
 A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
 A_PRODUCTS = "shopping_queries_dataset_products.parquet"
@@ -59,7 +60,12 @@ def _read_a_products(path: Path) -> pd.DataFrame:
     products = reordered(products, order)
     for column, name in columns.items():
         if name not in PRODUCT_KEY:
-            products[name] = reordered(read_columns(path, {column: name})[name], order)
+            # In one expression: a name would keep the column as it was read for another round.
+            products[name] = reordered(
+                filled_text(read_columns(path, {column: name})[name].astype("str")), order
+            )
+            # Arrow keeps what it read the pages into, as much again as the longest column.
+            pa.default_memory_pool().release_unused()
     return products
 
 

@@ -45,6 +45,13 @@ class Ragged:
         """Return the same sequences, each with at most `longest` values."""
         return Ragged(self.values, np.minimum(self.lengths, longest), self.begins)
 
+    def take(self, positions: Positions) -> "Ragged":
+        """Return the sequences at some positions, one behind the other in an array of their own."""
+        lengths = self.lengths[positions]
+        shift = self.begins[positions] - (np.cumsum(lengths) - lengths)  # (positions,)
+        at = np.repeat(shift, lengths) + np.arange(int(lengths.sum()))  # (values,)
+        return Ragged(np.asarray(self.values)[at], lengths)
+
 
 def concatenate(parts: Iterable[Ragged]) -> Ragged:
     """Join parts whose sequences follow one another without gaps."""

@@ -15,7 +15,13 @@ from competition.core.errors import InputError, pluralize, short_repr
 from competition.core.fingerprint import fingerprint
 from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
-from competition.core.parquet import fingerprint_rows, read_table, row_hashes, write_frame
+from competition.core.parquet import (
+    fingerprint_rows,
+    read_table,
+    row_hashes,
+    row_parts,
+    write_frame,
+)
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.data.folds import normalise
 from competition.scoring.contest import Contest, Found
@@ -208,16 +214,30 @@ def field_names(products: pd.DataFrame) -> list[str]:
     return [str(name) for name in products if name not in PRODUCT_KEY]
 
 
+def training_rows(examples: pd.DataFrame, products: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the rows of `products` that training rows name, ascending, `(products,)`."""
+    rows = product_rows(examples[examples["split"] == "train"], products)
+    return np.unique(rows[rows >= 0])
+
+
 def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
     """Return the products of training rows: what may be learned from without new test rows changing it."""
-    rows = product_rows(examples[examples["split"] == "train"], products)
-    return products.iloc[np.unique(rows[rows >= 0])]
+    return products.iloc[training_rows(examples, products)]
+
+
+def some_products(products: pd.DataFrame, rows: NDArray[np.int64], at_most: int) -> pd.DataFrame:
+    """Return `evenly_spaced` products of those at some rows, without a copy of the others."""
+    spaced = rows[:: _step(len(rows), at_most)]
+    return pd.concat([products.iloc[:0], *row_parts(products, spaced)])
 
 
 def evenly_spaced(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
     """Return evenly spaced products, `at_most` of them: for what is learned from a catalogue in bounded time."""
-    step = max(1, -(-len(products) // at_most))  # rounded up
-    return products.iloc[::step]
+    return products.iloc[:: _step(len(products), at_most)]
+
+
+def _step(products: int, at_most: int) -> int:
+    return max(1, -(-products // at_most))  # rounded up
 
 
 # --- checks ---
@@ -243,11 +263,19 @@ def _typed_products(products: pd.DataFrame, contest: Contest) -> pd.DataFrame:
     """
     frame = products[list(contest.product_columns)].astype("str")
     for name in contest.fields:
-        frame[name] = frame[name].fillna("")
-        blank = frame[name].str.isspace()
-        if blank.any():
-            frame[name] = frame[name].mask(blank, "")
+        frame[name] = filled_text(frame[name])
     return frame
+
+
+def filled_text(text: pd.Series) -> pd.Series:
+    """Return a column of text in which what is missing, or white space alone, is empty.
+
+    A column without either is not copied.
+    """
+    if text.isna().any():
+        text = text.fillna("")
+    blank = text.str.isspace()
+    return text.mask(blank, "") if blank.any() else text
 
 
 def check_examples(examples: pd.DataFrame, contest: Contest, source: str) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from competition.core.atomic import atomic_folder
 from competition.core.console import Progress, progress
 from competition.core.json_files import write_manifest
-from competition.core.parquet import row_hashes, row_slices
+from competition.core.parquet import row_hashes, row_parts
 from competition.data.ragged import Chain, Positions, Ragged, concatenate
 
 SequenceMaker = Callable[["pd.DataFrame"], Ragged]  # the sequences of some rows, without gaps
@@ -92,12 +92,12 @@ def read_sequences(
     `make` computes those that are not stored.
     """
     if stored is None:
-        return concatenate(map(make, _row_parts(rows, positions)))
+        return concatenate(map(make, row_parts(rows, positions)))
 
-    keys = [row_hashes(part) for part in _row_parts(rows, positions)]
+    keys = [row_hashes(part) for part in row_parts(rows, positions)]
     found = stored.find(np.concatenate([np.empty(0, np.uint64), *keys]))
     missing = positions[found < 0]
-    return stored.at(found, concatenate(map(make, _row_parts(rows, missing))))
+    return stored.at(found, concatenate(map(make, row_parts(rows, missing))))
 
 
 def write_sequences(
@@ -140,7 +140,7 @@ def _sequence_parts(
     start = 0
     for rows in tables:
         bounds = np.searchsorted(positions, [start, start + len(rows)])
-        for part in _row_parts(rows, positions[slice(*bounds)] - start):
+        for part in row_parts(rows, positions[slice(*bounds)] - start):
             yield make(part)
             bar.advance(len(part))
         start += len(rows)
@@ -164,15 +164,3 @@ def _write_values(path: Path, parts: Iterable[Ragged]) -> Positions:
 def _write_header(handle: IO[bytes], count: int) -> None:
     header = {"descr": "<i4", "fortran_order": False, "shape": (count,)}
     write_array_header_1_0(handle, header)
-
-
-def _row_parts(rows: pd.DataFrame, positions: Positions) -> Iterator[pd.DataFrame]:
-    """Yield the rows at ascending positions, some at a time.
-
-    To pick a few rows of a long column at once would copy the whole column.
-    """
-    for part in row_slices(len(rows)):
-        bounds = np.searchsorted(positions, [part.start, part.stop])
-        inside = positions[slice(*bounds)]
-        if len(inside):
-            yield rows.iloc[part].iloc[inside - part.start]

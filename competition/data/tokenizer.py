@@ -8,11 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.data.ragged import Ragged, concatenate
 from competition.data.text import clean_all
 from competition.data.token_store import SequenceMaker
+from competition.data.word_tokens import FEW, WordTokens, cuts_at_blanks
 
 UNCUT = 1_000_000  # tokens: no text is cut
 _CHUNK = 10_000  # texts
@@ -43,8 +45,20 @@ def _tokenise_chunk(tokenizer: Any, texts: list[str], max_length: int) -> Ragged
 
 
 def make_token_maker(tokenizer: Any) -> SequenceMaker:
-    """Return a function that gives the token ids of rows of one column of text, cleaned and never cut."""
-    return lambda rows: tokenise(tokenizer, clean_all(rows.iloc[:, 0]))
+    """Return a function that gives the token ids of rows of one column of text, cleaned and never cut.
+
+    Of many texts, it tokenises each word once, where that makes no difference.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = WordTokens(backend) if backend is not None and cuts_at_blanks(backend) else None
+
+    def make(rows: pd.DataFrame) -> Ragged:
+        texts = clean_all(rows.iloc[:, 0])
+        if words is None or len(texts) < FEW:
+            return tokenise(tokenizer, texts)
+        return words.tokenise(texts)
+
+    return make
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:

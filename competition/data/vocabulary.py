@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from competition.core.arrays import Codes
 from competition.core.atomic import atomic_folder
 from competition.core.json_files import read_json, write_json, write_manifest
+from competition.core.parquet import row_parts
 from competition.data.grams import by_frequency, gram_codes
 from competition.data.ragged import Ragged, concatenate
 from competition.data.store import evenly_spaced, field_names
@@ -62,12 +63,24 @@ class Vocabulary:
     grams: Codes  # (grams,); gram k has the id k + 1
 
     @classmethod
-    def make(cls, products: pd.DataFrame, categories: Sequence[str]) -> "Vocabulary":
-        """Make the vocabulary of a catalogue: names seen at least twice, 3-grams seen at least MIN_GRAMS times."""
+    def make(
+        cls,
+        products: pd.DataFrame,
+        categories: Sequence[str],
+        rows: NDArray[np.int64] | None = None,
+    ) -> "Vocabulary":
+        """Make the vocabulary of a catalogue: names seen at least twice, 3-grams seen at least MIN_GRAMS times.
+
+        Args:
+            products: the catalogue.
+            categories: whose names are in the vocabulary.
+            rows: ascending, those of the products that it is made from; all unless given.
+        """
+        rows = np.arange(len(products)) if rows is None else rows
         codes = np.empty(0, np.int64)
         counts = np.empty(0, np.int64)
-        for first in range(0, len(products), _CHUNK):
-            for unit in product_units(products.iloc[first : first + _CHUNK], categories):
+        for chunk in _chunks(products, rows):
+            for unit in product_units(chunk, categories):
                 new_codes, new_counts = np.unique(
                     gram_codes(unit_text(unit))[0], return_counts=True
                 )
@@ -75,7 +88,8 @@ class Vocabulary:
 
         frequent = counts >= MIN_GRAMS
         grams = by_frequency(codes[frequent], counts[frequent])
-        return cls({name: _frequent_names(products[name]) for name in categories}, grams)
+        names = {name: _frequent_names(products[name].iloc[rows]) for name in categories}
+        return cls(names, grams)
 
     def name_ids(self, category: str, names: Sequence[str]) -> NDArray[np.int64]:
         """Return the id of each name of a category, `(names,)`.
@@ -133,6 +147,13 @@ class Vocabulary:
 def make_gram_maker(vocabulary: Vocabulary) -> SequenceMaker:
     """Return a function that gives the ids of the 3-grams of `product_units`."""
     return lambda unit: vocabulary.gram_ids(unit_text(unit))
+
+
+def _chunks(products: pd.DataFrame, rows: NDArray[np.int64]) -> Iterator[pd.DataFrame]:
+    """Yield the products at ascending rows, few enough at a time for the codes of their 3-grams."""
+    for part in row_parts(products, rows):
+        for first in range(0, len(part), _CHUNK):
+            yield part.iloc[first : first + _CHUNK]
 
 
 def _add_counts(

@@ -58,11 +58,12 @@ def build_encoder(
     tables: Tables, source: str, folder: Path, inputs: str, seed: int, head: str = NEW_HEAD
 ) -> None:
     """Write an encoder's folder, with the `head` that recipes ask for."""
-    from competition.models.encoder.encoder import fetch, make_tiny
+    from competition.models.encoder.encoder import TINY_PRODUCTS, fetch, make_tiny
 
     with progress(f"encoder {folder.name}"):
         if source == TINY:
-            make_tiny(folder, tables.training_products, derive_seed(seed, TINY), inputs)
+            products = tables.some_training_products(TINY_PRODUCTS)
+            make_tiny(folder, products, derive_seed(seed, TINY), inputs)
         else:
             fetch(folder, source, inputs, head)
 
@@ -162,18 +163,24 @@ def build_vocabulary(tables: Tables, inputs: str) -> None:
     """Write `data/vocabulary/`."""
     from competition.data.vocabulary import Vocabulary
 
-    with progress(f"vocabulary of {len(tables.training_products):,} products"):
-        vocabulary = Vocabulary.make(tables.training_products, tables.contest.categories)
+    rows = tables.training_product_rows
+    with progress(f"vocabulary of {len(rows):,} products"):
+        vocabulary = Vocabulary.make(tables.products, tables.contest.categories, rows)
         vocabulary.save(tables.workspace.vocabulary, inputs)
 
 
 def build_gram_vectors(tables: Tables, inputs: str, seed: int) -> None:
     """Write `data/char3/`."""
-    from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
+    from competition.data.vocabulary import (
+        WORD2VEC_PRODUCTS,
+        Vocabulary,
+        gram_vectors,
+        save_vectors,
+    )
 
     vocabulary = Vocabulary.load(tables.workspace.vocabulary)
-    products = tables.training_products
-    with progress(f"3-gram vectors of {len(products):,} products"):
+    products = tables.some_training_products(WORD2VEC_PRODUCTS)
+    with progress(f"3-gram vectors of {len(tables.training_product_rows):,} products"):
         vectors = gram_vectors(vocabulary, products, derive_seed(seed, "char3"))
     save_vectors(tables.workspace.gram_vectors, vectors, inputs)
 

@@ -192,12 +192,13 @@ class Recipes:
         named = self._settings.submission
         return {task: run for task, run in named.items() if task in self._tasks}
 
-    def requested(self) -> list[str]:
+    @cache  # noqa: B019
+    def requested(self) -> tuple[str, ...]:
         """Return the recipes and ensembles that are named, and those that they are made from, in order."""
         settings = self._settings
         audited = settings.noise_run.split(RUN_SEPARATOR) if settings.noise_run else []
         named = [*settings.recipes, *audited, *settings.ensembles, *self.submission().values()]
-        return self.order(self.contest.split_run(name)[0] for name in named)
+        return tuple(self.order(self.contest.split_run(name)[0] for name in named))
 
     @property
     def lexical_baseline(self) -> str | None:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Hashable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
@@ -53,6 +56,15 @@ class Tables:
     def training_products(self) -> pd.DataFrame:
         """The products of training rows: what is fitted before the folds comes from them alone."""
         return store.training_products(self.examples, self.products)
+
+    @cached_property
+    def training_product_rows(self) -> NDArray[np.int64]:
+        """The rows of `products` that these are, for what needs no copy of their text."""
+        return store.training_rows(self.examples, self.products)
+
+    def some_training_products(self, at_most: int) -> pd.DataFrame:
+        """Return `at_most` of them, evenly spaced."""
+        return store.some_products(self.products, self.training_product_rows, at_most)
 
     @cached_property
     def unlabelled(self) -> NewRows:

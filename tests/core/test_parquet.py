@@ -31,6 +31,16 @@ def test_a_table_comes_back_with_the_name_of_its_inputs(tmp_path: Path) -> None:
     assert read_fingerprint(path) == "inputs-1"
 
 
+@pytest.mark.parametrize("inputs", ["", "unfinished", 'a "quoted" \\ one', "é" * 200])
+def test_a_fingerprint_is_read_whatever_the_table_holds(tmp_path: Path, inputs: str) -> None:
+    # A text of the table is among its statistics, in the footer as the fingerprint is.
+    path = tmp_path / "table.parquet"
+    lookalike = '\x18\x04comp\x18\x12{"inputs": "other"'
+    write_table(path, FRAME.assign(text=lookalike), inputs)
+    assert lookalike.encode() in path.read_bytes()
+    assert read_fingerprint(path) == inputs
+
+
 def test_the_same_table_is_the_same_bytes(tmp_path: Path) -> None:
     other_index = FRAME.set_axis([7, 8, 9])
     for name, frame, inputs in (

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from competition.data.grams import gram_codes
+from competition.data.store import evenly_spaced, some_products
 from competition.data.text import simplify
 from competition.data.vocabulary import (
     DEVIATION,
@@ -88,6 +89,23 @@ def test_names_go_by_frequency_then_by_the_alphabet() -> None:
     colors = [{"color": name} for name in ("red", "red", "blue", "", "")]
     actual = Vocabulary.make(products(*brands, *colors), CONTEST.categories)
     assert (actual.names["brand"], actual.names["color"]) == (("zeta", "acme", "beta"), ("red",))
+
+
+def test_rows_of_a_catalogue_are_read_as_a_catalogue_of_these_rows(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("competition.core.parquet._SLICE", 7)
+    products = catalogue[1]
+    rows = np.flatnonzero(np.arange(len(products)) % 3 > 0)
+
+    actual = Vocabulary.make(products, CONTEST.categories, rows)
+
+    expected = Vocabulary.make(products.iloc[rows], CONTEST.categories)
+    assert actual.names == expected.names
+    assert np.array_equal(actual.grams, expected.grams)
+    for at_most in (1, 10, len(products)):
+        some = some_products(products, rows, at_most)
+        pd.testing.assert_frame_equal(some, evenly_spaced(products.iloc[rows], at_most))
 
 
 def test_names_are_the_same_in_any_spelling() -> None:

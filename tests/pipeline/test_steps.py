@@ -134,7 +134,7 @@ def test_members_come_before_what_is_made_from_them(tmp_path: Path) -> None:
     settings += '[submission]\ntask1 = "blend"\ntask3 = "blend"\n'
     workspace = make_workspace(tmp_path / "w", settings=settings)
     pipeline = Pipeline(workspace)
-    assert pipeline.recipes.requested() == ["c1", "r2", "t3", "blend"]
+    assert pipeline.recipes.requested() == ("c1", "r2", "t3", "blend")
     names = [step.name for step in pipeline.steps()]
     assert names.index("audit c1") < names.index("train r2 fold 0")
     assert names.index("score t3") < names.index("stack blend-task3")
@@ -231,7 +231,7 @@ def test_encoders_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> 
 def test_a_workspace_without_an_audit_trains_what_it_names(tmp_path: Path) -> None:
     settings = 'noise_run = ""\nrecipes = ["lexical"]\n'
     pipeline = Pipeline(make_workspace(tmp_path / "w", settings=settings))
-    assert pipeline.recipes.requested() == ["lexical", "blend"]
+    assert pipeline.recipes.requested() == ("lexical", "blend")
     assert not [step.name for step in pipeline.steps() if step.name.startswith("audit")]
 
 

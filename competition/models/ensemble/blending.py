@@ -9,7 +9,14 @@ import pandas as pd
 from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import ALL_LOCALES, EnsembleRows, Positions, answer_values
+from competition.models.ensemble.members import (
+    ALL_LOCALES,
+    MAX_ROWS,
+    EnsembleRows,
+    Positions,
+    answer_values,
+    sample_queries,
+)
 from competition.models.ensemble.meta_features import QueryLists
 from competition.models.ensemble.results import Answered, FoldResult
 from competition.models.ensemble.weighted_average import (
@@ -32,7 +39,7 @@ class FittedAverage:
     def answer(self, rows: Answered) -> Array:
         """Return the average of the members, `(rows, outputs)`."""
         values = _member_values(rows, [member.test for member in rows.members], rows.examples)
-        return _average(self.weights, values, rows.examples)
+        return _average(self.weights, values, rows.examples["locale"])
 
 
 def cross_fit_average(rows: EnsembleRows) -> list[FoldResult]:
@@ -55,10 +62,11 @@ def average_fold(rows: EnsembleRows, fold: int) -> FoldResult:
     weights = _learn_weights(rows, fold, values, learned_from)
 
     names = [member.name for member in rows.members]
+    locale = rows.train["locale"]
     fitted = FittedAverage(weights)
     return FoldResult(
-        training=_average(weights, values[:, learned_from], rows.train.iloc[learned_from]),
-        held_out=_average(weights, values[:, held_out], rows.train.iloc[held_out]),
+        training=_average(weights, values[:, learned_from], locale.iloc[learned_from]),
+        held_out=_average(weights, values[:, held_out], locale.iloc[held_out]),
         test=fitted.answer(Answered.tests(rows, text=None)),
         fitted=fitted,
         weights={
@@ -92,8 +100,12 @@ def _learn_weights(
     if recipe.method == "paper":
         return {ALL_LOCALES: paper_weights(task, [member.kind for member in rows.members])}
 
+    query = rows.train["query_id"].to_numpy(np.int64)
+
     def learn(at: Positions, *name: str) -> Array:
         seed = derive_seed(rows.seed(fold), *name)
+        # Drawn before their values and texts are copied.
+        at = at[sample_queries(query[at], MAX_ROWS, seed)]
         return learn_weights(recipe, task, values[:, at], rows.train.iloc[at], seed)
 
     weights = {ALL_LOCALES: learn(learned_from)}
@@ -106,10 +118,10 @@ def _learn_weights(
     return weights
 
 
-def _average(weights: Mapping[str, Array], values: Array, examples: pd.DataFrame) -> Array:
+def _average(weights: Mapping[str, Array], values: Array, locale: pd.Series) -> Array:
     """Return the average of members, `(rows, outputs)`, by the weights of each row's locale."""
     average = np.tensordot(weights[ALL_LOCALES], values, 1)  # (rows, outputs)
-    for locale in weights:
-        in_locale = (examples["locale"] == locale).to_numpy()  # (rows,), none in ALL_LOCALES
-        average[in_locale] = np.tensordot(weights[locale], values[:, in_locale], 1)
+    for name in weights.keys() - {ALL_LOCALES}:
+        in_locale = (locale == name).to_numpy()  # (rows,)
+        average[in_locale] = np.tensordot(weights[name], values[:, in_locale], 1)
     return average

@@ -5,17 +5,19 @@ outside the task form a list of their own, so that no feature of a task's row te
 another task has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from competition.core.arrays import Array
+from competition.core.parquet import row_slices
 from competition.models.ensemble.members import MemberOutputs
 from competition.scoring.task import Task
 
 Signals = dict[str, Array]  # name -> (rows,)
+_STATISTICS = ("min", "median", "max", "rank", "z", "gap")  # within a list
 _FLOOR = 0.01  # added to probabilities before their logarithm
 
 # Of what trees read of a member: less is rounding, which ranks and standard scores would magnify.
@@ -57,14 +59,15 @@ class QueryLists:
         deviation = np.sqrt(variance)[self.list_of]
         z = np.divide(centred, deviation, out=np.zeros(len(value)), where=deviation > 1e-12)
 
-        return {
-            "min": low[self.list_of],
-            "median": median[self.list_of],
-            "max": high[self.list_of],
-            "rank": self._rank(by_value, ordered),
-            "z": z,
-            "gap": high[self.list_of] - value,
-        }
+        statistics = (
+            low[self.list_of],
+            median[self.list_of],
+            high[self.list_of],
+            self._rank(by_value, ordered),
+            z,
+            high[self.list_of] - value,
+        )
+        return dict(zip(_STATISTICS, statistics, strict=True))
 
     def mean(self, value: Array) -> Array:
         """Return the mean of each row's list, `(rows,)`."""
@@ -113,27 +116,34 @@ def tree_features(
     mean, disagreement = _agreement(members)
     signals |= mean
 
-    columns: Signals = {}
-    for name, value in signals.items():
-        columns[name] = value
-        columns |= {f"{name}_{key}": of_list for key, of_list in lists.statistics(value).items()}
-    columns |= disagreement
-    columns["candidates"] = lists.sizes[lists.list_of].astype(np.float64)
+    apart = disagreement | {"candidates": lists.sizes[lists.list_of].astype(np.float64)}
     locale = pd.Index(task.locales, dtype=object).get_indexer(
         pd.Index(rows["locale"])
     )  # -1: none of them
-    columns["locale"] = locale.astype(np.float64)
-    columns |= _other_tasks(other_tasks, rows)
+    apart |= {"locale": locale.astype(np.float64)} | _other_tasks(other_tasks, rows)
 
-    names = list(columns)
     text_names = [] if text is None else [f"text_{name}" for name in text]
-    values = np.empty((len(rows), len(names) + len(text_names)), np.float32)
-    for i, name in enumerate(names):
-        # Each column is freed as soon as it is copied.
-        values[:, i] = columns.pop(name)
+    width = len(signals) * (1 + len(_STATISTICS)) + len(apart)
+    values = np.empty((len(rows), width + len(text_names)), np.float32)
+    names = []
+    # One column at a time: as numbers of 64 bits, all of them would be twice what comes back.
+    for i, (name, column) in enumerate(_columns(signals, lists, apart)):
+        names.append(name)
+        values[:, i] = column
     if text is not None:
-        values[:, len(names) :] = text.loc[rows["example_id"]].to_numpy()
+        ids = rows["example_id"].to_numpy()
+        for part in row_slices(len(rows)):
+            values[part, width:] = text.loc[ids[part]].to_numpy()
     return names + text_names, values
+
+
+def _columns(signals: Signals, lists: QueryLists, apart: Signals) -> Iterator[tuple[str, Array]]:
+    """Yield each signal with its statistics in the lists, and then what has none."""
+    for name, value in signals.items():
+        yield name, value
+        for key, of_list in lists.statistics(value).items():
+            yield f"{name}_{key}", of_list
+    yield from apart.items()
 
 
 def linear_features(

@@ -174,7 +174,7 @@ def _fit_model(rows: EnsembleRows, table: TrainingTable, threads: int, fit: Fit)
     learn = rows.graded_outside(j, k)
     query = rows.train["query_id"].to_numpy(np.int64)[learn]
     learn = learn[sample_queries(query, MAX_ROWS, seed)]
-    watched = [rows.graded_in(use.stopping) for use in fit]
+    watched = [_watched_rows(rows, use.stopping, MAX_ROWS // len(fit)) for use in fit]
     trees = fit_trees(rows.recipe, table, learn, watched, seed, threads)
 
     left_out = np.sort(np.concatenate([rows.held_out(j), rows.held_out(k)]))
@@ -185,6 +185,17 @@ def _fit_model(rows: EnsembleRows, table: TrainingTable, threads: int, fit: Fit)
         trees=trees.alone(),
         importance=trees.importance(),
     )
+
+
+def _watched_rows(rows: EnsembleRows, fold: int, at_most: int) -> Positions:
+    """Return the graded rows of a fold by which trees are stopped: whole queries, drawn where there are more.
+
+    Each tree that is grown is added up for all of them, which in large folds took longer than
+    growing it.
+    """
+    graded = rows.graded_in(fold)
+    query = rows.train["query_id"].to_numpy(np.int64)[graded]
+    return graded[sample_queries(query, at_most, rows.seed(fold))]
 
 
 def _check_fit(rows: EnsembleRows, fit: Fit) -> None:

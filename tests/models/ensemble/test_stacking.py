@@ -207,16 +207,26 @@ def test_a_model_learns_from_whole_queries_where_there_are_more_than_enough_rows
     examples = make_examples(50, 5)
     rows = rows_of("task2", examples, make_members("task2", examples), FIVE_TREES)
     learned: list[pd.Series] = []
+    stopped_by: list[pd.Series] = []
 
     def watch(recipe: Any, table: Any, learn: Any, watched: Any, seed: int, threads: int) -> Any:
         learned.append(examples["query_id"].iloc[learn])
+        stopped_by.extend(examples["query_id"].iloc[part] for part in watched)
         return fit_trees(recipe, table, learn, watched, seed, threads)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
-    monkeypatch.setattr(stacking, "MAX_ROWS", 100)
-    cross_fit_trees(rows, None)
+    monkeypatch.setattr(stacking, "MAX_ROWS", 60)
+    results = cross_fit_trees(rows, None)
     depth = rows.train.groupby("query_id").size()
-    for query in learned:
-        assert len(query) <= 100
-        assert len(query) == depth[query.unique()].sum()
+    # The two folds by which a model is stopped have as many rows together as it learns from.
+    assert len(rows.graded_in(0)) > 60 // 2
+    for queries, most in ((learned, 60), (stopped_by, 60 // 2)):
+        for query in queries:
+            assert len(query) <= most
+            assert len(query) == depth[query.unique()].sum()
     assert len({tuple(sorted(set(query))) for query in learned}) > 1  # each draws its own
+
+    # Every row is answered nevertheless.
+    for fold, result in zip(rows.folds, results, strict=True):
+        assert len(result.held_out) == len(rows.held_out(fold))
+        assert np.isfinite(result.held_out).all()
