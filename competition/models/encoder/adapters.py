@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import competition.models.encoder.quiet  # noqa: F401
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import Lora
 from competition.core.errors import InputError, join_names

@@ -1,9 +1,16 @@
-"""Importing this keeps the library quiet: it reports every pooler that is left out and draws bars of its own.
+"""Importing this keeps the libraries quiet, and from fetching code.
 
-A fault is an exception anyway.
+Transformers reports every pooler that is left out and draws bars of its own; a fault is an exception
+anyway. Where the package `kernels` is installed, bitsandbytes would fetch compiled code from the
+model hub by it when it is imported, and it warns where `kernels` is missing.
 """
 
-from transformers.utils import logging
+import logging
+import sys
 
-logging.set_verbosity_error()
-logging.disable_progress_bar()
+from transformers.utils import logging as transformers_logging
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]  # an import of it fails
