@@ -52,6 +52,8 @@ max_length = 32
 epochs = 1
 n_estimators = 20
 selections = 20
+adversary = "none"
+r_drop = 0.0
 """
 
 # The lexical baseline only, trained in a second. On so few rows, its audits are unreliable.

@@ -53,8 +53,9 @@ def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") 
                 f"{path} is damaged, its bytes are not those that were written: {remedy}."
             )
 
-        frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
-        recorded = _recorded(path)
+        with pq.ParquetFile(path) as file:
+            recorded = _recorded(file.schema_arrow)
+            frame: pd.DataFrame = file.read(use_threads=False).to_pandas()
     except FileNotFoundError:
         raise CompError(f"{path} is missing: {remedy}.") from None
     except (pa.ArrowException, OSError) as error:
@@ -70,14 +71,14 @@ def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") 
 def read_fingerprint(path: Path) -> str | None:
     """Return the fingerprint that `write_table` left in a file; None where there is none or the file is damaged."""
     try:
-        return _recorded(path) if is_intact(path) else None
+        return _recorded(pq.read_schema(path)) if is_intact(path) else None
     except (OSError, pa.ArrowException):
         return None
 
 
-def _recorded(path: Path) -> str | None:
+def _recorded(schema: pa.Schema) -> str | None:
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = schema.metadata or {}
         return str(json.loads(metadata[_METADATA_KEY])["inputs"])
     except (KeyError, ValueError):
         return None
