@@ -19,10 +19,10 @@ from competition.core import distributed
 from competition.core.signals import pending
 from competition.core.workspace import Workspace
 from competition.data import store
-from competition.models.encoder.encoder import make_tiny
 from tests.cli.conftest import C1_ALONE, SHORT, TRAIN, struck, trained_files
 from tests.conftest import comp, make_workspace, refused
 from tests.processes import forked
+from tests.training.conftest import make_small
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def train_each(*roots: Path) -> None:
 def workspace(folder: Path, settings: str = SETTINGS, queries: int = 20) -> Workspace:
     """A workspace whose encoder never drops out."""
     space = make_workspace(folder, queries, settings)
-    make_tiny(space.models / "still", store.load_products(space), seed=1, inputs="test")
+    make_small(space.models / "still", store.load_products(space), 512, layers=2, width=32)
     config = space.models / "still" / "config.json"
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     config.write_text(json.dumps(json.loads(config.read_text()) | off))
