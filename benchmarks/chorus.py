@@ -25,9 +25,9 @@ from competition.core.workspace import Workspace
 from competition.noise.raters import rater_agreement
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import MOVABLE, Counts
 from competition.scoring.metric_table import find_metric
+from competition.scoring.task import Task
 
 DEFINITION = Path(__file__).with_name("chorus.toml")
 

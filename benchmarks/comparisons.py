@@ -7,9 +7,9 @@ the others between seeds. Run it by `python -m benchmarks.comparisons`.
 
 import numpy as np
 
+from competition.core.arrays import Array, Codes
 from competition.scoring import metrics
 from competition.scoring.comparison import Comparison, compare_seeds
-from competition.scoring.metrics import Array, Codes
 
 QUERIES, FOLDS = 1_000, 5
 EFFECT = 0.02

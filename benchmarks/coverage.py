@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition.scoring import metrics
-from competition.scoring.metrics import Array, Estimate, Statistic
+from competition.core.arrays import Array, Codes
+from competition.scoring import intervals, metrics
+from competition.scoring.intervals import Estimate, Statistic
 
 QUERIES = (10, 25, 80, 800)
 POPULATION = 8_000
@@ -73,16 +74,14 @@ def coverage(
     rng = np.random.default_rng([seed, queries])
     score, minus = (float(statistic(each.sum(axis=0))) for each in (one, other))
     drawn = [rng.integers(0, len(one), queries) for _ in range(trials)]
-    alone = _share(drawn, score, lambda at: metrics.bootstrap(one[at], statistic, within=(0, 1)))
+    alone = _share(drawn, score, lambda at: intervals.bootstrap(one[at], statistic, within=(0, 1)))
     paired = _share(
-        drawn, score - minus, lambda at: metrics.paired_difference(one[at], other[at], statistic)
+        drawn, score - minus, lambda at: intervals.paired_difference(one[at], other[at], statistic)
     )
     return alone, paired
 
 
-def _share(
-    drawn: Sequence[metrics.Codes], truth: float, estimate: Callable[[metrics.Codes], Estimate]
-) -> float:
+def _share(drawn: Sequence[Codes], truth: float, estimate: Callable[[Codes], Estimate]) -> float:
     found = [estimate(at) for at in drawn]
     return float(np.mean([each.low <= truth <= each.high for each in found]))
 

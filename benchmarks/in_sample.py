@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from competition.core.arrays import Array
+from competition.core.arrays import Codes as Rows
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
 from competition.scoring.in_sample import InSampleTest, Side, check_in_sample
-from competition.scoring.metrics import Array
-from competition.scoring.metrics import Codes as Rows
 
 DRAWS = 3  # of halves of the queries, per learner
 

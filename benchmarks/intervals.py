@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 
-from competition.scoring.metrics import bootstrap, mean, paired_difference
+from competition.scoring.intervals import bootstrap, paired_difference
+from competition.scoring.metrics import mean
 
 SHARES = (1.0, 0.75, 0.11, 0.14, 0.6, 0.9)  # of a group in all queries
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from competition.analysis import permutation_test
+from competition.core.arrays import Array
 from competition.scoring import metrics
 from competition.scoring.evaluation import DEEP, FULL_DEPTH, MOVABLE, Counts
-from competition.scoring.metrics import Array
 from tests.esci import GAINS, LABELS, TASKS
 
 DEPTHS = (

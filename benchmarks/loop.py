@@ -39,7 +39,7 @@ from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring import evaluation
 from competition.scoring.evaluation import DEEP
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 from competition.training.batches import epoch_batches
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune

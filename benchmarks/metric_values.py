@@ -17,8 +17,8 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sklearn
 
 from benchmarks.rounds import alternate
+from competition.scoring.intervals import bootstrap
 from competition.scoring.metric_table import Metric, Rows, find_metric
-from competition.scoring.metrics import bootstrap
 
 DEPTH = 10  # rows per query
 CLASSES = 4

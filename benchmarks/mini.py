@@ -38,7 +38,7 @@ from competition.data.text import clean_all
 from competition.models.encoder.encoder import load_encoder, load_tokenizer, save
 from competition.scoring import evaluation
 from competition.scoring.evaluation import DEEP, FULL_DEPTH
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 from tests.esci import CONTEST, FIELDS, KINDS, TASKS
 
 PRODUCTS = (

@@ -24,7 +24,7 @@ from competition.noise.audit import audit_labels
 from competition.pipeline.rows import fold_rows
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
-from competition.scoring.metrics import bootstrap
+from competition.scoring.intervals import bootstrap
 from tests.esci import KINDS, TASKS
 
 TASK, KIND = TASKS["task2"], KINDS["classes"]

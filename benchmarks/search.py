@@ -14,9 +14,9 @@ import numpy as np
 
 from competition.analysis.search import Confirmation, best_trial, confirm, search
 from competition.config.search_space import Changes, Choice, Range, SearchSpace
+from competition.core.arrays import Array, Codes
 from competition.core.fingerprint import derive_seed
 from competition.scoring import metrics
-from competition.scoring.metrics import Array, Codes
 
 QUERIES, FOLDS = 200, 5
 SPACE = SearchSpace(

@@ -18,7 +18,7 @@ from competition.data import store, synthetic
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
 from competition.scoring.comparison import Comparison, compare_seeds
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 SETTINGS = """
 recipes = ["lexical"]

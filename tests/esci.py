@@ -1,7 +1,7 @@
 """The competition that most tests are about, and the names of its parts."""
 
-from competition.scoring.contest import Kind
 from competition.scoring.definition import ESCI, load_contest
+from competition.scoring.task import Kind
 
 CONTEST = load_contest(ESCI)
 TASKS = CONTEST.tasks

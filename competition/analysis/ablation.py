@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.config import settings as config
 from competition.config.ablation_tables import (
     FIRST_ROW,
     ROLES,
@@ -23,7 +22,9 @@ from competition.config.ablation_tables import (
 )
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import RUN_SEPARATOR
+from competition.config.loading import change_recipe
 from competition.config.recipe import AnyRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
+from competition.core.arrays import Array
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
 from competition.core.parquet import read_table
@@ -35,11 +36,10 @@ from competition.pipeline.execute import Step, in_order
 from competition.pipeline.plan import Plan
 from competition.pipeline.recipes import Recipes
 from competition.pipeline.steps import Pipeline
-from competition.scoring import evaluation, metrics
-from competition.scoring.contest import Task
+from competition.scoring import evaluation, intervals, metrics
 from competition.scoring.evaluation import Counts
-from competition.scoring.metrics import Array
 from competition.scoring.paired import FlawedRow, PairedRow, align_counts, compare_rows
+from competition.scoring.task import Task
 
 TITLES = "held-out titles"  # the measure of pre-training beside the tasks; a lower loss is better
 
@@ -274,9 +274,9 @@ class Ablation:
             FlawedRow(
                 name=row,
                 metric=task.metric.label,
-                score=metrics.bootstrap(on_kept[row], statistic),
-                flatters=metrics.paired_difference(on_kept[row], on_all[row], statistic),
-                claim=metrics.paired_difference(on_kept[row], first, statistic),
+                score=intervals.bootstrap(on_kept[row], statistic),
+                flatters=intervals.paired_difference(on_kept[row], on_all[row], statistic),
+                claim=intervals.paired_difference(on_kept[row], first, statistic),
             )
             for row in self.runs
         ]
@@ -320,7 +320,7 @@ class Ablation:
             for row in results:
                 about = {"row": row.name, "task": measure, "metric": row.metric}
                 sizes = {"queries": row.score.queries, "seeds": len(row.of_seeds)}
-                estimates = metrics.cells(
+                estimates = intervals.cells(
                     score=row.score, minus_before=row.difference, minus_first=row.to_first
                 )
                 others = {"seed_deviation": row.deviation, "paper": row.paper}
@@ -331,7 +331,7 @@ class Ablation:
             for result in pruned:
                 about = {"row": result.name, "task": measure, "metric": result.metric}
                 sizes = {"queries": result.score.queries, "seeds": len(self._sources)}
-                estimates = metrics.cells(
+                estimates = intervals.cells(
                     score=result.score, minus_first=result.claim, minus_unpruned=result.flatters
                 )
                 lines.append(about | sizes | estimates)
@@ -382,7 +382,7 @@ def _row_recipe(
 
     source = f"{named.source}, row {row.name!r}"
     name = _run_name(named, base, row.name, seed, nested)
-    recipe = config.change_recipe(
+    recipe = change_recipe(
         plan.workspace, plan.settings, plan.contest, base.name, name, changes, source, fixed
     )
     assert isinstance(recipe, type(base))  # no row changes the model

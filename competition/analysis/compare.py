@@ -6,6 +6,7 @@ import numpy as np
 
 from competition.config.recipe import EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.config.settings import recipe_names
+from competition.core.arrays import Codes
 from competition.core.errors import CompError, InputError
 from competition.core.workspace import Workspace
 from competition.pipeline.keys import PAIRED
@@ -13,11 +14,10 @@ from competition.pipeline.recipe_types import type_of
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
 from competition.scoring.comparison import Comparison, compare_seeds
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
 from competition.scoring.metric_table import LOWER
-from competition.scoring.metrics import Codes
 from competition.scoring.predictions import RunPlan
+from competition.scoring.task import Task
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from typing import Any
 
 from competition.analysis.members import check_run_name
 from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.loading import change_recipe
 from competition.config.recipe import EnsembleRecipe
-from competition.config.settings import BUILT_IN, change_recipe
+from competition.config.settings import BUILT_IN
 from competition.config.variants import write_variant
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace

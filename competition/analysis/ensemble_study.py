@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
+from competition.config.loading import WITHOUT
 from competition.config.recipe import EnsembleRecipe, Method
-from competition.config.settings import WITHOUT
 from competition.core.atomic import write_text
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_table

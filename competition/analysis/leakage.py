@@ -30,7 +30,7 @@ from competition.pipeline.execute import execute
 from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import describe_basis
-from competition.scoring.metrics import MIN_QUERIES
+from competition.scoring.intervals import MIN_QUERIES
 from competition.scoring.optimism import record_optimism
 from competition.scoring.predictions import RunPlan
 

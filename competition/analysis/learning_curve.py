@@ -23,11 +23,12 @@ from competition.data import folds
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
-from competition.scoring import evaluation, metrics
-from competition.scoring.contest import Contest, Task
+from competition.scoring import evaluation, intervals
+from competition.scoring.contest import Contest
 from competition.scoring.evaluation import DEEP, Counts
+from competition.scoring.intervals import Estimate
 from competition.scoring.metric_table import Metric
-from competition.scoring.metrics import Estimate
+from competition.scoring.task import Task
 
 SIZES = (250, 500, 1_000)  # training queries, if there are at least twice as many
 
@@ -211,7 +212,7 @@ class LearningCurve:
                 "train_rows": point.rows,
                 "queries": point.score.queries,
             }
-            estimates = metrics.cells(
+            estimates = intervals.cells(
                 score=point.score, above_floor=point.above_floor, gained=point.gained
             )
             lines.append(line | estimates)

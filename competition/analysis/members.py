@@ -18,9 +18,10 @@ from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from competition.scoring import brought_outputs
 from competition.scoring.brought_outputs import FOLD, ID, ROW, TEST
-from competition.scoring.contest import Contest, Kind
+from competition.scoring.contest import Contest
 from competition.scoring.in_sample import InSampleTest, Side, check_in_sample
 from competition.scoring.predictions import Run, RunPlan
+from competition.scoring.task import Kind
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.="
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.fingerprint import derive_seed
 from competition.data.folds import normalise
 from competition.scoring import evaluation, metrics
 from competition.scoring.answers import answers
-from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import DEEP, MOVABLE, Counts
+from competition.scoring.intervals import MIN_QUERIES, Estimate, student_quantile
 from competition.scoring.metric_table import find_metric
-from competition.scoring.metrics import MIN_QUERIES, Array, Estimate, student_quantile
+from competition.scoring.task import Kind, Task
 
 # all examples with shuffled labels -> the outputs of the held-out rows
 Refit = Callable[[pd.DataFrame], pd.DataFrame]
@@ -107,7 +108,7 @@ def permutation_test(
     stricter level. A leak is significant in both.
 
     For ranking, the queries are those of full depth if there are enough of them, else all whose
-    order matters. Fewer than `metrics.MIN_QUERIES` are not conclusive.
+    order matters. Fewer than `intervals.MIN_QUERIES` are not conclusive.
 
     Args:
         task: whose answers are scored.

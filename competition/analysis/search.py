@@ -11,11 +11,12 @@ from statistics import median
 from typing import Any, Protocol
 
 from competition.config.search_space import Changes, Range, SearchSpace
+from competition.core.arrays import Array, Codes
 from competition.core.errors import Diverged, InputError
 from competition.core.fingerprint import derive_seed
 from competition.scoring.comparison import Comparison, compare_seeds
+from competition.scoring.intervals import Estimate, Statistic
 from competition.scoring.luck import expected_maximum, interval_of_best
-from competition.scoring.metrics import Array, Codes, Estimate, Statistic
 
 _ENOUGH = 4  # earlier trials at a fold, from which on their median stops others
 _RANDOM = 8  # trials that are drawn at random, before those by what is known

@@ -22,10 +22,12 @@ from competition.analysis.search import (
     search,
 )
 from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.loading import change_recipe, vary_recipe
 from competition.config.recipe import LexicalRecipe
 from competition.config.search_space import Changes, Choice, Range, SearchSpace, load_space, nest
-from competition.config.settings import change_recipe, recipe_names, vary_recipe
+from competition.config.settings import recipe_names
 from competition.config.variants import find_variant, toml_value
+from competition.core.arrays import Array, Codes
 from competition.core.atomic import write_text
 from competition.core.commands import shell_quoted
 from competition.core.console import console, warn
@@ -34,11 +36,11 @@ from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
-from competition.scoring import evaluation, metrics
-from competition.scoring.contest import Task
+from competition.scoring import evaluation, intervals
 from competition.scoring.evaluation import Counts
+from competition.scoring.intervals import Statistic
 from competition.scoring.metric_table import LOWER
-from competition.scoring.metrics import Array, Codes, Statistic
+from competition.scoring.task import Task
 
 # Keys that change which rows are scored, or in how many seeds: trials could not be compared.
 _FIXED = ("kind", "rows", "scheme", "seed", "seeds")
@@ -227,7 +229,7 @@ class Tuning:
                 self.objective.remove_models(changes, repeat)
         return confirmation
 
-    def gains(self, trials: Sequence[Trial]) -> dict[int, metrics.Estimate]:
+    def gains(self, trials: Sequence[Trial]) -> dict[int, intervals.Estimate]:
         """Return the gain of each complete trial, with an interval for itself alone."""
         return {
             trial.number: compare_trial(self.objective, trial).difference
@@ -246,7 +248,7 @@ class Tuning:
     def write(
         self,
         trials: Sequence[Trial],
-        gains: dict[int, metrics.Estimate],
+        gains: dict[int, intervals.Estimate],
         confirmation: Confirmation | None,
     ) -> None:
         """Write all trials and the confirmation as one CSV."""
@@ -257,7 +259,7 @@ class Tuning:
             about |= {"folds": len(trial.gains), "complete": trial.complete}
             estimate = gains.get(trial.number)
             lines.append(
-                about | trial.changes | metrics.cells(gain=estimate) | {"gain": trial.gain}
+                about | trial.changes | intervals.cells(gain=estimate) | {"gain": trial.gain}
             )
         if best is not None and confirmation is not None:
             about = {
@@ -265,7 +267,7 @@ class Tuning:
                 "run": f"{self.objective.run(best.changes)}, fresh seeds",
             }
             about |= {"folds": len(best.gains), "complete": True}
-            lines.append(about | best.changes | metrics.cells(gain=confirmation.gain))
+            lines.append(about | best.changes | intervals.cells(gain=confirmation.gain))
 
         table = pd.DataFrame(lines)
         write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))

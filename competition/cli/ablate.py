@@ -10,7 +10,7 @@ from competition.core.console import console
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.scoring.metrics import Estimate
+    from competition.scoring.intervals import Estimate
     from competition.scoring.paired import FlawedRow, PairedRow
 
 

@@ -13,7 +13,7 @@ from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.analysis.learning_curve import CurvePoint
-    from competition.scoring.contest import Task
+    from competition.scoring.task import Task
 
 
 @app.command(epilog=help_epilog("comp curve --queries 30 --queries 40"))

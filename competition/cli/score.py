@@ -13,8 +13,8 @@ from competition.core.errors import pluralize
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.scoring.contest import Task
     from competition.scoring.evaluation import Counts
+    from competition.scoring.task import Task
 
 
 @app.command(epilog=help_epilog("comp score submissions/main/task1.csv --task task1"))

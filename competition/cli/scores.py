@@ -90,7 +90,7 @@ def explain_marks(board: "pd.DataFrame") -> None:
 
 def estimate_cell(line: object, name: str, sign: str = "") -> OutputCell:
     """Return the cell of a score or a difference with its interval, from columns that begin with `name`."""
-    from competition.scoring.metrics import Estimate
+    from competition.scoring.intervals import Estimate
 
     columns = (name, f"{name}_low", f"{name}_high", "queries")
     value, low, high, queries = (getattr(line, column) for column in columns)

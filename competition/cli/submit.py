@@ -14,9 +14,9 @@ from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.scoring.contest import Task
-    from competition.scoring.metrics import Estimate
+    from competition.scoring.intervals import Estimate
     from competition.scoring.predictions import RunPlan
+    from competition.scoring.task import Task
 
 
 @app.command(
@@ -91,7 +91,7 @@ def submit(
 def _out_of_fold(space: Workspace, plan: "RunPlan", task: "Task") -> tuple["Estimate | None", str]:
     """Return the out-of-fold score of a run that says most, and over which group; None if it was not graded."""
     from competition.scoring.evaluation import leading_name
-    from competition.scoring.metrics import Estimate
+    from competition.scoring.intervals import Estimate
 
     graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task.name)
     if not graded:

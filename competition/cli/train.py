@@ -13,7 +13,7 @@ from competition.core.errors import InputError, join_names
 from competition.core.workspace import ALL_ROWS, Workspace
 
 if TYPE_CHECKING:
-    from competition.config.settings import VariedRecipe
+    from competition.config.loading import VariedRecipe
     from competition.pipeline.execute import Step
     from competition.pipeline.steps import Pipeline
 
@@ -115,8 +115,9 @@ def _vary(
         options: `key=value` each.
     """
     from competition.config.encoder_recipe import EncoderRecipe
+    from competition.config.loading import vary_recipe
     from competition.config.recipe import LexicalRecipe
-    from competition.config.settings import load_settings, vary_recipe
+    from competition.config.settings import load_settings
     from competition.config.variants import parse_changes
 
     settings = load_settings(space)

@@ -18,7 +18,7 @@ from competition.core.workspace import Workspace
 if TYPE_CHECKING:
     from competition.analysis.search import Confirmation, Trial
     from competition.analysis.tuning import Tuning
-    from competition.scoring.metrics import Estimate
+    from competition.scoring.intervals import Estimate
 
 _SHOWN = 10  # trials in the table
 

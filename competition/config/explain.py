@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from competition.config.loading import load_recipe, read_layers
 from competition.config.recipe import AnyRecipe
-from competition.config.settings import Settings, load_recipe, read_layers, recipe_names
+from competition.config.settings import Settings, recipe_names
 from competition.core.workspace import Workspace
 from competition.scoring.contest import Contest
 

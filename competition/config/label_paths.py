@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE
 from competition.config.recipe import EnsembleRecipe, ImportedRecipe, MemberRecipe, RunRecipe
-from competition.scoring.contest import Task
+from competition.scoring.task import Task
 
 # Averages whose weights are learned, where there are several members.
 _LEARNED = ("greedy", "search")

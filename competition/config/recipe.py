@@ -16,7 +16,8 @@ from competition.config.base_recipe import (
 )
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import FORMER_KEYS, FORMER_TREE_KEYS, Spans
-from competition.scoring.contest import Locale, Task
+from competition.scoring.contest import Locale
+from competition.scoring.task import Task
 
 # What LightGBM can hold.
 _MOST_LEAVES = 131_072

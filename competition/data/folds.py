@@ -18,7 +18,8 @@ from competition.core.errors import InputError, pluralize
 from competition.core.fingerprint import derive_seed
 from competition.core.lazy_pandas import pd
 from competition.data.text import map_distinct
-from competition.scoring.contest import Contest, Labels
+from competition.scoring.contest import Contest
+from competition.scoring.labels import Labels
 
 PARTS = 20  # a fold is PARTS / folds neighbouring parts
 TEST_FOLD = -1

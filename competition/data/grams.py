@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Codes = NDArray[np.int64]
+from competition.core.arrays import Codes
 
 SIZE = 3
 _BITS = 21  # every code point is below 2**21

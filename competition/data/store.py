@@ -18,8 +18,9 @@ from competition.core.lazy_pandas import pd
 from competition.core.parquet import fingerprint_rows, read_table, row_hashes, write_frame
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.data.folds import normalise
-from competition.scoring.contest import Contest, Found, number_text
+from competition.scoring.contest import Contest, Found
 from competition.scoring.definition import MOST_CLASSES
+from competition.scoring.labels import number_text
 
 PRODUCT_KEY = ["locale", "product_id"]
 _CONTROL = r"[\x00-\x1f\x7f]"

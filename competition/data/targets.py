@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.lazy_pandas import pd
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from competition.core.arrays import Codes
 from competition.core.atomic import atomic_folder
 from competition.core.json_files import read_json, write_json, write_manifest
-from competition.data.grams import Codes, by_frequency, gram_codes
+from competition.data.grams import by_frequency, gram_codes
 from competition.data.ragged import Ragged, concatenate
 from competition.data.store import evenly_spaced, field_names
 from competition.data.text import map_distinct, simplify

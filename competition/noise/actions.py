@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.targets import Targets
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 Ids = NDArray[np.int64]
 

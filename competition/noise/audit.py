@@ -12,18 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config.keys import AuditKeys
+from competition.core.arrays import Array
 from competition.core.errors import CompError, pluralize
 from competition.noise.calibration import calibrate
-from competition.noise.consensus import (
-    combine_issues,
-    estimate_noise,
-    find_label_issues,
-)
+from competition.noise.consensus import combine_issues, estimate_noise, find_label_issues
 from competition.noise.quotas import within_quota
-from competition.scoring.contest import Kind
 from competition.scoring.predictions import check_outputs
-
-Array = NDArray[np.float64]
+from competition.scoring.task import Kind
 
 # The share of a label's rows that an audit may drop without a doubt.
 MAX_SHARE_OF_LABEL = 0.25

@@ -1,10 +1,8 @@
 """Calibration of probabilities: temperature scaling (Guo et al. 2017), cross-fitted."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
+from competition.core.arrays import Array, Codes
 
 _FLOOR = 1e-12  # of a probability, before its logarithm
 _STEPS = 50  # of Newton's method, which takes about six

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.config.keys import AuditMethod
-
-Array = NDArray[np.float64]
+from competition.core.arrays import Array
 
 _PAPER: AuditMethod = "prune_by_noise_rate"
 _TINY = 1e-300  # keeps a posterior of nothing but zeros finite

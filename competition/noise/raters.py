@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from competition.scoring import metrics
+from competition.core.arrays import Array
+from competition.scoring import intervals, metrics
 from competition.scoring.class_metrics import auc, auc_per_query
-from competition.scoring.metrics import Array, Estimate
+from competition.scoring.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,10 @@ def rater_agreement(
         len(rows),
         int(flagged.sum()),
         int(disagreed.sum()),
-        metrics.bootstrap(counts[:, :2], metrics.mean, within=(0, 1)),
-        metrics.bootstrap(counts[:, 2:], metrics.mean, within=(0, 1)),
-        metrics.bootstrap(counts, _difference, within=(-1, 1)),
-        metrics.bootstrap(pairs, auc, within=(0, 1)),
+        intervals.bootstrap(counts[:, :2], metrics.mean, within=(0, 1)),
+        intervals.bootstrap(counts[:, 2:], metrics.mean, within=(0, 1)),
+        intervals.bootstrap(counts, _difference, within=(-1, 1)),
+        intervals.bootstrap(pairs, auc, within=(0, 1)),
     )
 
 

@@ -23,10 +23,10 @@ from competition.pipeline.keys import PAIRED, EnsemblePlan
 from competition.pipeline.rows import outputs_seen_from
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions, submissions
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
+from competition.scoring.task import Task
 
 if TYPE_CHECKING:
     from competition.models.ensemble.crossfit import CrossFitted

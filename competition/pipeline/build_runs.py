@@ -24,8 +24,8 @@ from competition.pipeline.recipe_types import type_of
 from competition.pipeline.rows import fold_rows
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation, predictions
-from competition.scoring.contest import Kind, Task
 from competition.scoring.predictions import Run, RunPlan
+from competition.scoring.task import Kind, Task
 
 if TYPE_CHECKING:
     from competition.pipeline.plan import Plan

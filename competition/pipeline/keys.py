@@ -16,8 +16,8 @@ from competition.config.recipe import EnsembleRecipe, MemberRecipe
 from competition.core.fingerprint import fingerprint
 from competition.core.workspace import ALL_ROWS, SCHEMA
 from competition.noise.plan import AuditPlan, NestedModels
-from competition.scoring.contest import Kind
 from competition.scoring.predictions import RunPlan
+from competition.scoring.task import Kind
 
 if TYPE_CHECKING:
     from competition.core.lazy_pandas import pd

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import cache, partial
 from itertools import combinations
 
-from competition.config import settings as config
 from competition.config.base_recipe import SCHEMES
 from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE, AuditKeys
 from competition.config.label_paths import label_paths
@@ -21,7 +20,7 @@ from competition.config.recipe import (
     MemberRecipe,
     RunRecipe,
 )
-from competition.config.settings import Settings
+from competition.config.settings import Settings, read_settings
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
@@ -86,7 +85,7 @@ class Plan:
         tracker: str | None = None,
     ) -> Plan:
         """Plan by the settings and the data that a workspace has now; `tracker` goes before that of the settings."""
-        settings, contest = config.read_settings(workspace)
+        settings, contest = read_settings(workspace)
         if tracker is not None:
             settings = settings.model_copy(update={"tracker": tracker})
         card = load_card(workspace)

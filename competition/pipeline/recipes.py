@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from competition.config import settings as config
 from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE
+from competition.config.loading import load_recipe
 from competition.config.recipe import (
     AnyRecipe,
     EnsembleRecipe,
@@ -13,11 +13,12 @@ from competition.config.recipe import (
     PretrainingRecipe,
     RunRecipe,
 )
-from competition.config.settings import Settings
+from competition.config.settings import Settings, recipe_names
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
-from competition.scoring.contest import Contest, Kind
+from competition.scoring.contest import Contest
+from competition.scoring.task import Kind
 
 TINY = "tiny"  # the encoder that is made here instead of being loaded
 MINI = "mini"  # the encoder that comes with the package, see docs/mini.md
@@ -61,7 +62,7 @@ class Recipes:
         """Return the recipe called `name`, of whatever kind, with everything resolved."""
         if name in self._added:
             return self._added[name]
-        return config.load_recipe(self._workspace, self._settings, self.contest, name)
+        return load_recipe(self._workspace, self._settings, self.contest, name)
 
     def run(self, name: str) -> RunRecipe:
         """Return a recipe that leaves predictions, a member or an ensemble.
@@ -117,7 +118,7 @@ class Recipes:
                 from itself.
         """
         # An encoder may start from another that is pre-trained, and so on: `line` is the way down.
-        names = {*self._added, *config.recipe_names(self._workspace)} - OFFLINE
+        names = {*self._added, *recipe_names(self._workspace)} - OFFLINE
         line: list[str] = []
         while encoder in names:
             if encoder in line:

@@ -18,8 +18,8 @@ from competition.noise.plan import NestedModels
 from competition.pipeline.keys import PAIRED, FoldPlan
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions
-from competition.scoring.contest import Kind
 from competition.scoring.predictions import RunPlan
+from competition.scoring.task import Kind
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from competition.pipeline.new_rows import NewRows, Table, from_python
 from competition.pipeline.predict_new import EnsembleModels, PreparedRows, RunModels
 from competition.pipeline.steps import Pipeline
 from competition.scoring.answers import answers, class_names
-from competition.scoring.contest import Contest, Kind
+from competition.scoring.contest import Contest
+from competition.scoring.task import Kind
 
 SCORE = "score"
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from competition.config.recipe import MemberRecipe
+from competition.core.arrays import Array, Codes
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError, InputError, pluralize
 from competition.core.json_files import read_manifest
@@ -19,8 +20,8 @@ from competition.core.workspace import Workspace
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.recipe_types import type_of
 from competition.scoring import brought_outputs
-from competition.scoring.contest import Contest, Kind
-from competition.scoring.metrics import Array, Codes
+from competition.scoring.contest import Contest
+from competition.scoring.task import Kind
 
 if TYPE_CHECKING:
     from competition.pipeline.new_rows import NewRows

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.lazy_pandas import pd
-from competition.scoring.contest import Kind, Task, number_text
+from competition.scoring.labels import number_text
+from competition.scoring.task import Kind, Task
 
 POSITIVE_THRESHOLD = 0.5
 SUM_TOLERANCE = 1e-3  # of the probabilities that an answer file gives a row

@@ -12,7 +12,7 @@ from competition.core.errors import InputError, did_you_mean, join_names
 from competition.core.fingerprint import fingerprint
 from competition.core.foreign_parquet import read_parquet
 from competition.core.lazy_pandas import pd
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 ID, FOLD = "example_id", "fold"
 KEYS = ("query_id", "product_id")

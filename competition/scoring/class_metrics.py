@@ -5,7 +5,8 @@
 
 import numpy as np
 
-from competition.scoring.metrics import Array, Codes, index_queries, total_per_query
+from competition.core.arrays import Array, Codes
+from competition.scoring.metrics import index_queries, total_per_query
 from competition.scoring.ranks import SortedRows
 
 _LEAST = np.finfo(np.float64).eps  # the least probability, see `log_loss_per_query`

@@ -20,8 +20,9 @@ from typing import Literal
 
 import numpy as np
 
-from competition.scoring import metrics
-from competition.scoring.metrics import Array, Codes, Estimate, Statistic
+from competition.core.arrays import Array, Codes
+from competition.scoring import intervals
+from competition.scoring.intervals import Estimate, Statistic
 
 _Z = 0.975  # the quantile of a two-sided interval of 95 %
 _STEP = 1e-5  # of the sums, for derivatives
@@ -56,7 +57,7 @@ def compare_seeds(
         statistic: from sums `(…, m)` to values `(…)`.
     """
     # Sums over seeds: the statistic of a sum is then the mean of the seeds' statistics.
-    over_queries = metrics.paired_difference(
+    over_queries = intervals.paired_difference(
         np.sum(ours, axis=0), np.sum(others, axis=0), statistic
     )
     noise: Literal["folds", "seeds"] = "seeds" if min(len(ours), len(others)) > 1 else "folds"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from competition.core.errors import InputError, did_you_mean, join_names, short_repr
 from competition.core.toml_files import build_model, read_toml
-from competition.scoring.contest import PAPER, Contest, Found, Labels, Locale, Source, number_text
+from competition.scoring.contest import Contest, Found, Locale, Source
 from competition.scoring.definition_tables import Definition, LocaleTable
+from competition.scoring.labels import PAPER, Labels, number_text
 from competition.scoring.task_definition import build_task
 
 BUILT_IN = Path(__file__).parent / "contests"

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.core.arrays import Array, Codes
 from competition.core.lazy_pandas import pd
-from competition.scoring import metrics
+from competition.scoring import intervals, metrics
 from competition.scoring.answers import answers
-from competition.scoring.contest import PAPER, Kind, Task
+from competition.scoring.intervals import Estimate
+from competition.scoring.labels import PAPER
 from competition.scoring.metric_table import Rows
-from competition.scoring.metrics import Array, Codes, Estimate
+from competition.scoring.task import Kind, Task
 
 FULL_DEPTH = 10  # judged products from which on a query says something about ranking
 DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking
@@ -37,13 +39,13 @@ class Counts:
     ungraded: int = 0  # queries that are left out since they have no gain at all
 
     @property
-    def statistics(self) -> dict[str, metrics.Statistic]:
+    def statistics(self) -> dict[str, intervals.Statistic]:
         """The task's metric first, then others that its counts hold."""
         own = {self.task.metric.label: self.task.metric.statistic}
         return own | _F1 if self.task.metric.label in _F1 else own
 
     @property
-    def statistic(self) -> metrics.Statistic:
+    def statistic(self) -> intervals.Statistic:
         """The task's metric."""
         return self.task.metric.statistic
 
@@ -54,7 +56,7 @@ class Counts:
 
 
 # Both are counted alike.
-_F1: dict[str, metrics.Statistic] = {
+_F1: dict[str, intervals.Statistic] = {
     "micro-F1": metrics.micro_f1,
     "macro-F1": metrics.macro_f1,
 }
@@ -205,7 +207,7 @@ def estimate_metrics(
 
     return {
         metric: {
-            name: metrics.bootstrap(
+            name: intervals.bootstrap(
                 counts.values[counts.groups[name]], statistic, within=counts.within
             )
             for name in names
@@ -216,7 +218,7 @@ def estimate_metrics(
 
 def estimate_score(counts: Counts, group: str = "all") -> Estimate:
     """Estimate the task's metric over a group of queries."""
-    return metrics.bootstrap(
+    return intervals.bootstrap(
         counts.values[counts.groups[group]], counts.statistic, within=counts.within
     )
 
@@ -227,7 +229,7 @@ def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Es
         raise ValueError("paired results must have the same queries")
 
     members = counts.groups[group]
-    return metrics.paired_difference(
+    return intervals.paired_difference(
         counts.values[members], other.values[members], counts.statistic
     )
 

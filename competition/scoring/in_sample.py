@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from competition.scoring.metrics import Array, Codes
+from competition.core.arrays import Array, Codes
 
 # Held-out outputs stay below, fitted ones are above: with a run to compare with, and without.
 LIMIT = 1.2

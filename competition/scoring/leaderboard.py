@@ -13,7 +13,7 @@ from competition.core.csv_files import SEPARATORS, read_csv, refuse_misspelled
 from competition.core.errors import InputError, join_names, short_repr, unknown_name
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 LOG_COLUMNS = (
     "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "can_move", "full_depth", "basis",

@@ -11,7 +11,7 @@ differences to one recipe do.
 import numpy as np
 
 from competition.scoring.comparison import Comparison
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 _LEVEL = 0.95
 _FAR = 12.0  # standard deviations behind which nothing is

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.core.arrays import Array, Codes
 from competition.core.errors import InputError, unknown_name
 from competition.scoring import class_metrics, metrics, ranking_metrics, rating_metrics
-from competition.scoring.metrics import Array, Codes, Statistic
+from competition.scoring.intervals import Statistic
 
 Counts = tuple[Codes, Array]  # queries in ascending order, and what each adds: (queries, m)
 Mask = NDArray[np.bool_]
@@ -71,7 +72,7 @@ class Metric:
 
     @property
     def within(self) -> tuple[float, float]:
-        """The least and the greatest value, as `metrics.bootstrap` takes them."""
+        """The least and the greatest value, as `intervals.bootstrap` takes them."""
         return self.least, self.greatest
 
 

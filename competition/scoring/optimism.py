@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from competition.core.json_files import read_json, write_json
 from competition.core.workspace import Workspace
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 from competition.scoring.predictions import RunPlan
 
 _LOCK = "flattery"

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition.scoring import metrics
+from competition.core.arrays import Array, Codes
+from competition.scoring import intervals
 from competition.scoring.evaluation import Counts
-from competition.scoring.metrics import Array, Codes, Estimate, Statistic
+from competition.scoring.intervals import Estimate, Statistic
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def compare_rows(
 
     if baseline is not None:
         name, before = baseline
-        score = metrics.bootstrap(before, statistic)
+        score = intervals.bootstrap(before, statistic)
         lines.append(PairedRow(name, metric, score, (), None, None, None, None))
 
     for name, of_seeds, paper, minus in rows:
@@ -78,7 +79,7 @@ def compare_rows(
         values = np.sum(of_seeds, axis=0)
         scores = tuple(float(statistic(one.sum(0))) for one in of_seeds)
         to_before, to_first = (
-            None if other is None else metrics.paired_difference(values, other, statistic)
+            None if other is None else intervals.paired_difference(values, other, statistic)
             for other in (before, first)
         )
 
@@ -86,7 +87,7 @@ def compare_rows(
         if minus is None and lines and paper and lines[-1].paper:
             minus = paper - lines[-1].paper
 
-        score = metrics.bootstrap(values, statistic)
+        score = intervals.bootstrap(values, statistic)
         lines.append(PairedRow(name, metric, score, scores, to_before, to_first, paper, minus))
 
         before = values

@@ -21,7 +21,7 @@ from competition.core.lazy_pandas import pd
 from competition.core.parquet import mean_by_id, read_table, write_table
 from competition.core.workspace import Workspace
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 _SUM_TOLERANCE = 1e-6
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.scoring.metrics import Array, Codes, RankedLists, index_queries
+from competition.core.arrays import Array, Codes
+from competition.scoring.metrics import RankedLists, index_queries
 
 Mask = NDArray[np.bool_]
 

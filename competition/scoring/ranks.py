@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from competition.scoring.metrics import Array, run_starts
+from competition.core.arrays import Array
+from competition.scoring.metrics import run_starts
 
 
 class SortedRows:

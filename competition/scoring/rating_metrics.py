@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from competition.scoring.metrics import Array, Codes, index_queries, mean, total_per_query
+from competition.core.arrays import Array, Codes
+from competition.scoring.metrics import index_queries, mean, total_per_query
 from competition.scoring.ranks import SortedRows
 
 # The share of a sum of squares that rounding may leave of a variance that is 0.

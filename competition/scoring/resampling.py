@@ -7,8 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
+from competition.core.arrays import Array, Codes
 
 # Drawn query indices at a time: bounds the memory over 100,000 queries.
 CHUNK = 8_000_000

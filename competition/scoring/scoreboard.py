@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from competition.core.lazy_pandas import pd
-from competition.scoring import evaluation, metrics
+from competition.scoring import evaluation, intervals
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE, Counts
+from competition.scoring.intervals import Estimate
 from competition.scoring.metric_table import HIGHER, LOWER
-from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import Run, RunPlan
+from competition.scoring.task import Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor", "above_best")
 SCOREBOARD_COLUMNS = (
@@ -51,7 +51,9 @@ class BoardRow:
 
         cells |= {"metric": self.task.metric.label, "better": self.task.metric.better}
         cells |= {"baseline": self.baseline, "floor": self.floor}
-        cells |= metrics.cells(**{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")})
+        cells |= intervals.cells(
+            **{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")}
+        )
 
         basis = APPROXIMATE if self.label_paths else HELD_OUT
         return cells | {"basis": basis, "label_paths": "; ".join(self.label_paths)}

@@ -19,8 +19,8 @@ from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
 from competition.scoring.answers import answers, read_values, write_cells
-from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import Counts, count_answers, graded_rows
+from competition.scoring.task import Kind, Task
 
 _INTEGER_KEYS = {"example_id", "query_id"}  # the others are text, as it stands in the files
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from competition.scoring import evaluation
 from competition.scoring.answers import answers
-from competition.scoring.contest import Task
 from competition.scoring.predictions import Run, RunPlan
+from competition.scoring.task import Task
 
 
 def count_tallies(

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from competition.core.errors import InputError, join_names
-from competition.scoring.contest import PAPER, Labels, Task, number_text
 from competition.scoring.definition_tables import Definition, TaskTable
+from competition.scoring.labels import PAPER, Labels, number_text
 from competition.scoring.metric_table import Metric, find_metric
+from competition.scoring.task import Task
 
 _TINY = 1e-9  # a gain: a number above the lowest of its range is relevant
 _ID_OF = {"id": "id", "example_id": "id", "query_id": "query_key"}

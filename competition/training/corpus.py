@@ -18,7 +18,8 @@ from competition.data.token_store import NOTHING_STORED, StoredSequences
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import check_length, load_tokenizer, text_template
 from competition.models.encoder.paths import Sources
-from competition.scoring.contest import Contest, Kind
+from competition.scoring.contest import Contest
+from competition.scoring.task import Kind
 from competition.training.batches import Rows
 from competition.training.samples import Sample
 

@@ -23,7 +23,7 @@ from competition.data.targets import Targets
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.collapse import Spread
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 from competition.training.batches import Rows, collate
 from competition.training.best_epoch import BestEpoch
 from competition.training.checkpoints import Checkpoints

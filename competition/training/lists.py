@@ -19,7 +19,8 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError
 from competition.models.encoder.losses import one_hot
 from competition.models.encoder.ranking_losses import RANKING_LOSSES, gain_log_odds
-from competition.scoring.contest import PAPER, Kind
+from competition.scoring.labels import PAPER
+from competition.scoring.task import Kind
 from competition.training.batches import Rows
 from competition.training.samples import MicroBatch, Sample
 

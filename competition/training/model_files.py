@@ -19,7 +19,7 @@ from competition.models.encoder import encoder
 from competition.models.encoder.adapters import load_adapters, save_adapters
 from competition.models.encoder.model import ENCODER_PREFIX, RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 _BESIDE = "relevance.safetensors"
 

@@ -14,7 +14,7 @@ from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.models.encoder.ranking_losses import RANKING_LOSSES
-from competition.scoring.metrics import MIN_QUERIES
+from competition.scoring.intervals import MIN_QUERIES
 from tests.conftest import comp, lines_of, make_workspace, refused
 from tests.esci import CONTEST, LABELS
 

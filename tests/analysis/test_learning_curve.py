@@ -12,8 +12,8 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.workspace import Workspace
 from competition.data import folds, store
 from competition.pipeline.execute import execute, in_order
+from competition.scoring.intervals import Estimate
 from competition.scoring.metric_table import find_metric
-from competition.scoring.metrics import Estimate
 from tests.conftest import comp, make_workspace, refused
 from tests.esci import CONTEST, LABELS
 

@@ -8,8 +8,9 @@ from competition.analysis import permutation_test
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows
-from competition.scoring.contest import Found, Kind, Task
+from competition.scoring.contest import Found
 from competition.scoring.definition import load_contest
+from competition.scoring.task import Kind, Task
 from tests.esci import ANSWER_KIND, CONTEST, KINDS, LABELS, TASKS, gains
 from tests.models.ensemble.made import folds_of, make_examples, make_members, recipe_of
 

@@ -11,8 +11,9 @@ from benchmarks.search import FOLDS, SPACE, Made, studies
 from competition.analysis.search import Trial, best_trial, confirm, search
 from competition.cli.tune import describe_confirmation
 from competition.config.search_space import Changes
+from competition.core.arrays import Array
 from competition.core.errors import Diverged, InputError
-from competition.scoring.metrics import Array, Estimate
+from competition.scoring.intervals import Estimate
 
 
 def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:

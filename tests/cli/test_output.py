@@ -17,7 +17,7 @@ from competition.core.commands import command_for, pasteable, set_workspace
 from competition.core.console import results
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 from tests.conftest import comp
 
 

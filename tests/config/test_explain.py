@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from competition.config.explain import DEFAULT, ExplainedRecipe, explain_recipe
-from competition.config.settings import load_recipe, load_settings
+from competition.config.loading import load_recipe
+from competition.config.settings import load_settings
 from competition.core.workspace import Workspace
 from tests.conftest import comp, refused
 from tests.esci import CONTEST

@@ -10,14 +10,9 @@ import competition
 from competition.config.base_recipe import FoldRecipe
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import Lora, Spans
+from competition.config.loading import load_recipe
 from competition.config.recipe import EnsembleRecipe, LexicalRecipe, PretrainingRecipe
-from competition.config.settings import (
-    BUILT_IN,
-    Settings,
-    load_recipe,
-    load_settings,
-    recipe_names,
-)
+from competition.config.settings import BUILT_IN, Settings, load_settings, recipe_names
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
 from competition.core.toml_files import read_toml

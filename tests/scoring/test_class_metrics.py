@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
-from competition.scoring import metrics
+from competition.core.arrays import Array, Codes
+from competition.scoring import intervals
 from competition.scoring.class_metrics import auc, auc_per_query
 from competition.scoring.metric_table import Rows, find_metric
-from competition.scoring.metrics import Array, Codes
 
 
 def value(name: str, rows: Rows) -> float:
@@ -130,6 +130,6 @@ def test_there_is_no_interval_where_resamples_lack_a_class() -> None:
     truth = np.r_[1, np.zeros(99, np.int64)]
     score = np.linspace(1, 0, 100)
     _, counts = auc_per_query(np.arange(100), truth, np.column_stack([1 - score, score]))
-    estimate = metrics.bootstrap(counts, auc, within=(0, 1))
+    estimate = intervals.bootstrap(counts, auc, within=(0, 1))
     assert estimate.value == 1
     assert not estimate.has_interval

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.comparisons import simulate
+from competition.core.arrays import Array
 from competition.scoring import metrics
 from competition.scoring.comparison import compare_seeds
-from competition.scoring.metrics import Array
 
 QUIET = {"queries": 200, "single": 0.03}
 

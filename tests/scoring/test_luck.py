@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from competition.scoring.comparison import Comparison
+from competition.scoring.intervals import Estimate
 from competition.scoring.luck import expected_maximum, interval_of_best
-from competition.scoring.metrics import Estimate
 
 
 def test_the_mean_of_the_largest_draw() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from competition.core.errors import InputError
-from competition.scoring import metrics
+from competition.scoring import intervals
 from competition.scoring.metric_table import METRIC_NAMES, Metric, Rows, find_metric
 
 ALL = [find_metric(name.replace("@k", "@5")) for name in METRIC_NAMES]
@@ -29,7 +29,7 @@ def test_a_metric_counts_each_query_and_has_an_interval_within_its_bounds(metric
     queries, counts = metric.count(made(metric))
     assert queries.tolist() == list(range(40))
     assert len(counts) == 40
-    estimate = metrics.bootstrap(counts, metric.statistic, within=metric.within)
+    estimate = intervals.bootstrap(counts, metric.statistic, within=metric.within)
     assert metric.least <= estimate.low < estimate.value < estimate.high <= metric.greatest
     assert (metric.random is None) == (metric.movable is None) == (metric.task != "rank")
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import cohen_kappa_score, mean_absolute_error, root_mean_squared_error
 
-from competition.scoring import metrics
+from competition.scoring import intervals
 from competition.scoring.metric_table import Rows, find_metric
 from competition.scoring.rating_metrics import correlation, spearman_per_query
 
@@ -117,7 +117,7 @@ def test_a_constant_answer_has_no_correlation_in_any_resample(name: str) -> None
     metric = find_metric(name)
     truth = np.random.default_rng(11).random(100)
     _, counts = metric.count(Rows(np.arange(100), truth, np.full(100, 0.1)))
-    estimate = metrics.bootstrap(counts, metric.statistic, within=metric.within)
+    estimate = intervals.bootstrap(counts, metric.statistic, within=metric.within)
     assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
 
 
@@ -144,6 +144,6 @@ def test_the_bootstrap_has_the_plain_value_within_its_interval(name: str, querie
     predicted = np.clip(truth + rng.integers(-1, 2, len(query)), 0, 3)
     metric = find_metric(name)
     _, counts = metric.count(Rows(query, truth, predicted, 4))
-    estimate = metrics.bootstrap(counts, metric.statistic, within=metric.within)
+    estimate = intervals.bootstrap(counts, metric.statistic, within=metric.within)
     assert estimate.value == value(name, query, truth, predicted, classes=4)
     assert metric.least <= estimate.low < estimate.value < estimate.high <= metric.greatest

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from competition.scoring import resampling
-from competition.scoring.metrics import bootstrap, macro_f1, mean, paired_difference
+from competition.scoring.intervals import bootstrap, paired_difference
+from competition.scoring.metrics import macro_f1, mean
 from competition.scoring.resampling import draw, resampled_sums
 
 QUERIES = 60
@@ -67,7 +68,7 @@ def test_many_queries_have_the_intervals_that_few_have(monkeypatch: pytest.Monke
         paired_difference(one, other, macro_f1),
         paired_difference(one[:, :2] + 1, other[:, :2] + 1, mean),
     ]
-    monkeypatch.setattr("competition.scoring.metrics.MANY", 100)
+    monkeypatch.setattr("competition.scoring.intervals.MANY", 100)
     many = [
         bootstrap(one, macro_f1, within=(0, 1)),
         paired_difference(one, other, macro_f1),

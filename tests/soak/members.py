@@ -16,7 +16,7 @@ from competition.scoring.brought_outputs import (
     match_rows,
     read_brought,
 )
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 Cells = list[list[str]]  # the rows of a CSV file, the header first
 

@@ -27,6 +27,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "checkpointing": {"checkpointing": True},
     "best": {"weights": "best", "epochs": 2},
     "bf16": {"lora": {"quantize": "bf16"}, "adversary": "fgm-table"},
+    "4bit": {"lora": {"quantize": "4bit"}, "adversary": "fgm-table", "ema": 0.9},
 }
 
 
@@ -47,6 +48,8 @@ def test_adapters_train_by_every_method(
     method: str, start: dict[str, Path], catalogue: Catalogue, tmp_path: Path
 ) -> None:
     """Killed in step 2, a fold ends in the same bytes; only adapters and head are saved; the base is untouched."""
+    if method == "4bit":
+        pytest.importorskip("bitsandbytes")
     head = "pretrained" if method in ("plain", "fgm-ema", "bf16") else "new"
     keys = {"lora": {"rank": 2, "alpha": 4}, "checkpoint_steps": 1} | METHODS[method]
     recipe = make_recipe(head=head, **keys)

@@ -7,7 +7,7 @@ from competition.analysis.diagnoses.facts import OUT_OF_FOLD, TEST, Facts
 from competition.analysis.diagnoses.rule import Finding, Rule
 from competition.core.errors import pluralize
 from competition.scoring.evaluation import MOVABLE
-from competition.scoring.metrics import SMALL_SAMPLE, Estimate
+from competition.scoring.intervals import SMALL_SAMPLE, Estimate
 
 FEW_ROWS = 50  # of a label: from fewer, little can be learned of it
 _UNEVEN = 1.5  # rows of the largest fold by those of the smallest

@@ -6,8 +6,8 @@ from competition.analysis.diagnoses.data import FEW_ROWS
 from competition.analysis.diagnoses.facts import OUT_OF_FOLD, Facts
 from competition.analysis.diagnoses.rule import Finding, Rule
 from competition.analysis.ensemble_study import mean_weights
+from competition.config.loading import WITHOUT
 from competition.config.recipe import EnsembleRecipe
-from competition.config.settings import WITHOUT
 from competition.core.errors import pluralize
 
 SMALL_WEIGHT = 0.05  # of a member, its share in an ensemble's sum of weights

@@ -12,14 +12,14 @@ from typing import Any
 from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.analysis.diagnoses.training_log import Training, read_trainings
 from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.loading import WITHOUT
 from competition.config.recipe import EnsembleRecipe
-from competition.config.settings import WITHOUT
 from competition.core.json_files import read_json
 from competition.pipeline.output_steps import SUBMISSION
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
+from competition.scoring.intervals import Estimate
 from competition.scoring.metric_table import HIGHER
-from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import RunPlan
 
 OUT_OF_FOLD, TEST = "out-of-fold", "test"

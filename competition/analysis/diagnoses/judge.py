@@ -19,7 +19,7 @@ from competition.analysis.diagnoses.rule import Rule
 from competition.core.errors import pluralize
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import over_group
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 # Of one severity, the earlier ones are graver.
 RULES: tuple[Rule, ...] = (

@@ -6,7 +6,7 @@ from typing import Literal
 
 from competition.analysis.diagnoses.facts import Facts, Line
 from competition.analysis.diagnoses.rule import Finding, Rule
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 Against = Literal["lexical", "constant"]
 

@@ -22,7 +22,7 @@ from competition.analysis.report.evidence import Evidence
 from competition.config.ablation_tables import table_names
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 
 def ablations(evidence: Evidence) -> Section:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 
 @dataclass(frozen=True)

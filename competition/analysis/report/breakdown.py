@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from competition.analysis.report.evidence import Evidence
+from competition.core.arrays import Codes
 from competition.scoring import evaluation
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
-from competition.scoring.metrics import Codes, Estimate
+from competition.scoring.intervals import Estimate
+from competition.scoring.task import Task
 
 COLUMNS = ("task", "run", "by", "group", "queries", "score", "low", "high", "baseline")
 

@@ -9,7 +9,7 @@ from competition.analysis.diagnoses.facts import parse_lines, read_facts
 from competition.analysis.diagnoses.judge import judge_facts
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.scores import estimate_of, marks_of, title
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 _GRAVEST: tuple[Severity, ...] = ("problem", "caution", "note")
 

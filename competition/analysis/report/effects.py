@@ -21,13 +21,13 @@ from competition.analysis.report.blocks import (
 )
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.scores import estimate_of, title
-from competition.config.settings import WITHOUT
+from competition.config.loading import WITHOUT
 from competition.core.errors import CompError
 from competition.core.json_files import read_json
 from competition.scoring import evaluation
-from competition.scoring.contest import Task
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 from competition.scoring.predictions import RunPlan
+from competition.scoring.task import Task
 
 FEATURES = 15  # shown of an ensemble
 

@@ -9,11 +9,11 @@ from competition.core.errors import CompError
 from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.scoreboard import best_first, best_runs, scoreboard
+from competition.scoring.task import Task
 
 
 class Evidence:

@@ -25,11 +25,11 @@ from competition.analysis.report.reliability import (
     first_products,
     reliability,
 )
+from competition.core.arrays import Array, Codes
 from competition.core.errors import pluralize
 from competition.scoring.answers import answers
-from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import MOVABLE
-from competition.scoring.metrics import Array, Codes
+from competition.scoring.task import Kind, Task
 
 # --- confusion
 

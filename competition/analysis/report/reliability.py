@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from competition.scoring.metrics import Array, Codes
+from competition.core.arrays import Array, Codes
 
 BINS = 10
 

@@ -28,9 +28,9 @@ from competition.analysis.report.breakdown import breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.scoring import evaluation
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
-from competition.scoring.contest import Task
 from competition.scoring.evaluation import MOVABLE
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
+from competition.scoring.task import Task
 
 Line = pd.Series | Mapping[Hashable, Any]  # of the board
 

@@ -18,7 +18,7 @@ from competition.analysis.report.blocks import (
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.scores import estimate_of, marks_of, title
 from competition.scoring.basis import HELD_OUT
-from competition.scoring.contest import Task
+from competition.scoring.task import Task
 
 
 def marks(evidence: Evidence) -> Section:

@@ -21,9 +21,10 @@ from competition.core.foreign_parquet import as_text
 from competition.core.lazy_pandas import pd
 from competition.data.folds import normalise
 from competition.data.tables.files import read_table
-from competition.scoring.contest import Contest, Found, number_text
+from competition.scoring.contest import Contest, Found
 from competition.scoring.definition import built_in_names
 from competition.scoring.definition_tables import KEY_COLUMNS
+from competition.scoring.labels import number_text
 
 _SPLITS = {"train": "train", "training": "train", "test": "test"}
 

@@ -9,7 +9,8 @@ import numpy as np
 from competition.core.errors import InputError, short_repr
 from competition.core.lazy_pandas import pd
 from competition.data.tables.columns import Rows, place_of
-from competition.scoring.contest import Contest, Found, Labels, number_text
+from competition.scoring.contest import Contest, Found
+from competition.scoring.labels import Labels, number_text
 
 _DECIMAL_COMMA = "-?[0-9]+,[0-9]+"
 

@@ -33,13 +33,13 @@ def is_adapter(name: str) -> bool:
 
 
 def check_quantize(recipe: EncoderRecipe) -> None:
-    """Raise InputError where a recipe asks for 4 bits, which this machine cannot hold weights in."""
+    """Raise InputError where a recipe asks for 4 bits and the package is missing that holds weights in them."""
     if recipe.lora is None or recipe.lora.quantize != "4bit":
         return
-    if not torch.cuda.is_available() or find_spec("bitsandbytes") is None:
+    if find_spec("bitsandbytes") is None:
         raise InputError(
-            f'The recipe {recipe.name!r} has quantize = "4bit" in lora, which needs a GPU and the package '
-            'bitsandbytes: install it, or set quantize = "bf16".'
+            f'The recipe {recipe.name!r} has quantize = "4bit" in lora, which needs the package bitsandbytes: '
+            'which is not installed: `pip install comp-relevance[qlora]`, or set quantize = "bf16".'
         )
 
 
@@ -84,19 +84,41 @@ def add_adapters(encoder: Any, lora: Lora, recipe: str) -> None:
 def merge_adapters(encoder: Any) -> None:
     """Add adapters to the weights that they belong to, W + B A alpha / rank, and take them out.
 
-    The encoder is then an ordinary model of its family. Its results are those with adapters but for
-    rounding.
+    The encoder is then an ordinary model of its family in fp32, also where it was kept in less: no
+    tool needs to know of adapters. Its results are those with adapters but for rounding.
     """
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(encoder.named_modules()):
         if isinstance(module, LoraLayer):
-            module.merge()
+            adapted: Any = module  # the library declares less than it has
+            layer = _in_fp32(adapted.get_base_layer())
+            layer.weight += adapted.get_delta_weight(_NAME)
             parent, _, child = name.rpartition(".")
-            setattr(encoder.get_submodule(parent), child, module.get_base_layer())
+            setattr(encoder.get_submodule(parent), child, layer)
     if hasattr(encoder, "peft_config"):
         del encoder.peft_config
+    if getattr(encoder, "is_loaded_in_4bit", False):
+        # No layer is of 4 bits any more; the library refuses to cast or save what says otherwise.
+        encoder.is_loaded_in_4bit = encoder.is_quantized = False
+        del encoder.config.quantization_config
+    encoder.float()
     encoder.requires_grad_(True)
+
+
+def _in_fp32(layer: nn.Linear) -> nn.Linear:
+    """Return a layer with its weights in fp32, of 4 bits what they stand for."""
+    state = getattr(layer.weight, "quant_state", None)
+    if state is None:
+        return layer.float()
+
+    from bitsandbytes.functional import dequantize_4bit
+
+    plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    plain.weight.copy_(dequantize_4bit(layer.weight.data, state))
+    if layer.bias is not None:
+        plain.bias.copy_(layer.bias)
+    return plain.to(layer.weight.device)
 
 
 def save_adapters(folder: Path, encoder: Any, base: str) -> None:

@@ -74,7 +74,7 @@ def read_encoder(
         source: the folder or name.
         tokenizer: gives the padding's id where the configuration has none.
         head: of a recipe; another than a new one is loaded with the encoder, and the pooler stays.
-        in_4_bits: keep the weights of linear layers in 4 bits, on the first GPU (QLoRA).
+        in_4_bits: keep the weights of linear layers in 4 bits, on the first GPU if there is one (QLoRA).
         where: passed on to `from_pretrained`.
 
     Returns:
@@ -107,6 +107,8 @@ def read_encoder(
         raise LoadError(first_line(error)) from error
 
     _check_report(source, encoder, report, head)
+    if in_4_bits:
+        _keep_4_bits(encoder_of(encoder))
     if head == NEW_HEAD and getattr(encoder, "pooler", None) is not None:
         # Some families call it, whether there is one or not.
         encoder.pooler = nn.Identity()
@@ -121,7 +123,18 @@ def _in_4_bits() -> dict[str, Any]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return {"quantization_config": quantisation, "device_map": {"": 0}}
+    device = 0 if torch.cuda.is_available() else "cpu"
+    return {"quantization_config": quantisation, "device_map": {"": device}}
+
+
+def _keep_4_bits(encoder: Any) -> None:
+    """Let layers of 4 bits be what they were loaded as, whoever uses them."""
+    # PEFT asks the model whose layers it adapts, which is not the one that was loaded where a head came with it.
+    encoder.is_loaded_in_4bit = True
+    for module in encoder.modules():
+        # On a CPU with AVX512-bf16, the first prediction would repack the weights, and round their scales anew.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def encoder_of(model: Any) -> Any:

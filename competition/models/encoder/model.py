@@ -44,7 +44,8 @@ from competition.models.encoder.unpadded import (
     pooled_states,
     runs_unpadded,
 )
-from competition.scoring.contest import PAPER, Kind
+from competition.scoring.labels import PAPER
+from competition.scoring.task import Kind
 
 ENCODER_PREFIX = "encoder."  # what the names of the encoder's weights begin with
 

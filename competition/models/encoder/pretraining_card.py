@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from competition.core.json_files import read_json, write_json
 from competition.core.parquet import read_table, write_table
 from competition.data.store import PRODUCT_KEY
-from competition.scoring import metrics
-from competition.scoring.metrics import Estimate
+from competition.scoring import intervals, metrics
+from competition.scoring.intervals import Estimate
 
 _CARD = "pretraining.json"
 _TITLES = "held_out.parquet"
@@ -34,7 +34,7 @@ class Epoch:
 
 def mlm_loss(losses: TitleLosses) -> Estimate:
     """Return the mean loss per masked token, with its interval over titles."""
-    return metrics.bootstrap(losses, metrics.mean)
+    return intervals.bootstrap(losses, metrics.mean)
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:

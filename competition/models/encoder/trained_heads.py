@@ -13,7 +13,7 @@ from competition.core.errors import InputError
 from competition.models.encoder.families import hidden_states, is_decoder
 from competition.models.encoder.inputs import Mixup
 from competition.models.encoder.loading import encoder_of, first_line
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 _SAMPLE = ("a red shoe", "a blue shoe of leather")  # a query and a document
 

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import (
-    ALL_LOCALES,
-    EnsembleRows,
-    Positions,
-    answer_values,
-)
+from competition.models.ensemble.members import ALL_LOCALES, EnsembleRows, Positions, answer_values
 from competition.models.ensemble.meta_features import QueryLists
 from competition.models.ensemble.results import Answered, FoldResult
 from competition.models.ensemble.weighted_average import (
@@ -21,7 +17,6 @@ from competition.models.ensemble.weighted_average import (
     learn_weights,
     paper_weights,
 )
-from competition.scoring.metrics import Array
 
 Weights = dict[
     str, Array

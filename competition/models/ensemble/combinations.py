@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from competition.core.arrays import Array
 from competition.models.ensemble.cut_points import apply_cuts
 from competition.models.ensemble.members import answer_values
 from competition.models.ensemble.results import Answered, Combination
 from competition.models.ensemble.thresholds import alternating_normalization, apply_factors
-from competition.scoring.contest import Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Task
 
 # Of the regression and the trees; and of both, with a member that is made of trees.
 _SHARES = {2: (1 / 2, 1 / 2), 3: (1 / 2, 1 / 4, 1 / 4)}

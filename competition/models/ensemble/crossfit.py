@@ -15,14 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.core.errors import CompError
 from competition.models.ensemble.blending import cross_fit_average
-from competition.models.ensemble.combinations import (
-    Decided,
-    Decisions,
-    FittedMixture,
-    mixture,
-)
+from competition.models.ensemble.combinations import Decided, Decisions, FittedMixture, mixture
 from competition.models.ensemble.cut_points import decides_levels, learn_cuts
 from competition.models.ensemble.logistic import cross_fit_logistic
 from competition.models.ensemble.members import (
@@ -39,8 +35,7 @@ from competition.models.ensemble.thresholds import (
     confident_mass,
     learn_factors,
 )
-from competition.scoring.contest import Kind, Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Kind, Task
 
 
 @dataclass(frozen=True)

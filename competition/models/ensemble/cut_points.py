@@ -8,10 +8,11 @@ by it). The ratings themselves are moved, so that the nearest level stays the an
 import numpy as np
 import pandas as pd
 
+from competition.core.arrays import Array, Codes
 from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
-from competition.scoring.contest import Task
+from competition.scoring.intervals import paired_difference
 from competition.scoring.metric_table import Rows
-from competition.scoring.metrics import Array, Codes, paired_difference
+from competition.scoring.task import Task
 
 _TRIED = 200  # cut-points, at about as many quantiles of the ratings
 _ROUNDS = 10  # of all cut-points, one after the other; two or three are enough

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from competition.core.arrays import Array
 from competition.models.ensemble.members import MemberOutputs, Positions
 from competition.models.ensemble.meta_features import linear_features
-from competition.scoring.contest import Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Task
 
 _MEMBER_SCALE = 2.0  # a member's output deserves more than one of a hundred features of text
 _MIN_DEVIATION = 0.02  # of a feature: what varies less is not magnified

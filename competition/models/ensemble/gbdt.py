@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.core.fingerprint import derive_seed
 from competition.models.ensemble.members import (
     Positions,
@@ -27,8 +28,9 @@ from competition.models.ensemble.members import (
     task_outputs,
 )
 from competition.models.lexical.lexical import TREE_DEFAULTS
-from competition.scoring.contest import PAPER, Labels, Task
-from competition.scoring.metrics import Array, RankedLists
+from competition.scoring.labels import PAPER, Labels
+from competition.scoring.metrics import RankedLists
+from competition.scoring.task import Task
 
 # LightGBM's: predictions and data set -> name, value, whether higher is better.
 Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]

@@ -18,6 +18,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
+from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.models.ensemble.design import Design, Scale
@@ -34,8 +35,7 @@ from competition.models.ensemble.members import (
     task_outputs,
 )
 from competition.models.ensemble.results import Answered, FoldResult
-from competition.scoring.contest import Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Task
 
 Names = tuple[str, ...]  # of the members that a model reads, sorted
 

@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.data.folds import first_queries
-from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import graded_rows
-from competition.scoring.metrics import Array
+from competition.scoring.task import Kind, Task
 
 Positions = NDArray[np.int64]  # of rows in `EnsembleRows.train` or `.test`
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.core.arrays import Array
 from competition.models.ensemble.members import MemberOutputs
-from competition.scoring.contest import Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Task
 
 Signals = dict[str, Array]  # name -> (rows,)
 _FLOOR = 0.01  # added to probabilities before their logarithm

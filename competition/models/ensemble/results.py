@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 import pandas as pd
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.models.ensemble.members import EnsembleRows, Member, MemberOutputs
-from competition.scoring.contest import Kind, Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Kind, Task
 
 T = TypeVar("T")
 

@@ -14,6 +14,7 @@ import lightgbm as lgb
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from competition.core.arrays import Array
 from competition.core.atomic import atomic_folder, write_text
 from competition.core.json_files import read_json, read_manifest, write_json, write_manifest
 from competition.models.ensemble.blending import FittedAverage
@@ -23,8 +24,7 @@ from competition.models.ensemble.gbdt import Trees, cores
 from competition.models.ensemble.logistic import FittedRegression, Regression
 from competition.models.ensemble.results import Combination
 from competition.models.ensemble.stacking import FittedTrees
-from competition.scoring.contest import Task
-from competition.scoring.metrics import Array
+from competition.scoring.task import Task
 
 _CONTENT, _ARRAYS = "fitted.json", "arrays.safetensors"
 

@@ -15,18 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.models.ensemble.gbdt import TrainingTable, Trees, cores, fit_trees
-from competition.models.ensemble.members import (
-    MAX_ROWS,
-    EnsembleRows,
-    Positions,
-    sample_queries,
-)
+from competition.models.ensemble.members import MAX_ROWS, EnsembleRows, Positions, sample_queries
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.results import Answered, FoldResult
-from competition.scoring.metrics import Array
 
 Features = NDArray[np.float32]  # (rows, features)
 _AT_ONCE = 4  # models that are fitted at a time: each holds a copy of what it learns from

@@ -9,16 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.core.arrays import Array
 from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
-from competition.scoring.contest import Task
-from competition.scoring.metrics import (
-    Array,
-    Statistic,
-    confusion_per_query,
-    macro_f1,
-    micro_f1,
-    paired_difference,
-)
+from competition.scoring.intervals import Statistic, paired_difference
+from competition.scoring.metrics import confusion_per_query, macro_f1, micro_f1
+from competition.scoring.task import Task
 
 UNCERTAIN = 0.9  # entropy of the two most probable classes, over that of two equal ones
 _TRIED_FACTORS = np.exp(np.linspace(-1.5, 1.5, 31))  # of a class

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.core.fingerprint import derive_seed
 from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
-from competition.scoring.contest import Kind, Task
-from competition.scoring.metrics import Array, RankedLists
+from competition.scoring.metrics import RankedLists
+from competition.scoring.task import Kind, Task
 
 # Averaged values (rows, outputs) -> what each query adds (queries,); higher is better.
 Objective = Callable[[Array], Array]

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import competition.models.encoder.quiet  # noqa: F401
+from competition.core.arrays import Array
 from competition.core.errors import InputError
 from competition.models.exported.first_token import read_first_token_alone
 from competition.models.exported.folder import FP32
-from competition.models.exported.runner import Array, Pair, PairReader
+from competition.models.exported.runner import Pair, PairReader
 
 OPSET = 20  # the first that has GELU as one operation
 # Pairs at a time: what lies between two matrices of a layer then stays in the processor's cache,

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import competition.models.encoder.quiet  # noqa: F401
+from competition.core.arrays import Array
 from competition.core.errors import CompError, InputError, join_names
 from competition.data.layout import PAIR, Ids, make_layout
 from competition.data.tokenizer import tokenise
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 Pair = tuple[str, str]  # query and document
-Array = NDArray[np.float64]
 
 BATCH = 32  # pairs at a time
 

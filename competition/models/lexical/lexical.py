@@ -12,7 +12,7 @@ from competition.core.atomic import atomic_folder, write_text
 from competition.core.console import Progress
 from competition.core.json_files import write_manifest
 from competition.data.targets import Targets
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 # Of all trees, those of stackers included: each is grown on a part of the rows and features, which
 # suits few rows and many related features.

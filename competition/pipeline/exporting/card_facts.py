@@ -15,8 +15,9 @@ from competition.pipeline.exporting.sample import fields_of
 from competition.pipeline.plan import Plan
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
-from competition.scoring.contest import Contest, Kind
-from competition.scoring.metrics import Estimate
+from competition.scoring.contest import Contest
+from competition.scoring.intervals import Estimate
+from competition.scoring.task import Kind
 
 _LICENCE = re.compile(r"^license:\s*(\S+)\s*$", re.MULTILINE)
 MODEL_ID = re.compile(r"[\w-]+/[\w.-]+")  # of the model hub

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.core.arrays import Array
 from competition.core.errors import CompError, pluralize
 from competition.core.lazy_pandas import pd
 from competition.pipeline.exporting.choice import WORST_LOSS, differences
 from competition.pipeline.exporting.sample import Pair, Sample
 from competition.scoring.answers import answers
-from competition.scoring.contest import Contest, Kind
-from competition.scoring.metrics import Estimate
-
-Array = NDArray[np.float64]
+from competition.scoring.contest import Contest
+from competition.scoring.intervals import Estimate
+from competition.scoring.task import Kind
 
 SAME = 1e-5  # of outputs, by the same weights in another program
 SAME_GRAPH = 1e-4  # of outputs, by the same weights in another order of sums

@@ -23,8 +23,9 @@ from competition.pipeline.plan import Plan
 from competition.pipeline.predict_new import trained_models
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
-from competition.scoring.contest import Contest, Kind
-from competition.scoring.metrics import Estimate
+from competition.scoring.contest import Contest
+from competition.scoring.intervals import Estimate
+from competition.scoring.task import Kind
 
 if TYPE_CHECKING:
     from competition.models.encoder.model import RelevanceModel
@@ -215,8 +216,6 @@ def _load(plan: Plan, recipe: EncoderRecipe, folder: Path) -> RelevanceModel:
     sources = plan.artifacts.sources(recipe)
     model = load_model(folder, recipe.all_seeds[0], recipe, kind, sources).eval()
     if model.has_adapters:
-        # In fp32, also where the base was kept in less: no tool needs to know of adapters.
-        model.encoder.float()
         model.merge()
     return model
 

@@ -39,7 +39,7 @@ from competition.pipeline.exporting.choice import (
 from competition.pipeline.exporting.model_card import model_card
 from competition.pipeline.exporting.sample import Sample, fields_of, other_rows
 from competition.pipeline.steps import Pipeline
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 SHOWN = 3  # rows of the certificate with their texts
 

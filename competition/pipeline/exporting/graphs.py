@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from competition.models.exported.folder import DYNAMIC, FP32, ONNX, STATIC
 from competition.pipeline.exporting.certificate import SAME_GRAPH, Reference, check_same
 from competition.pipeline.exporting.sample import Sample
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 
 if TYPE_CHECKING:
     from competition.pipeline.exporting.export import Exported

@@ -9,7 +9,7 @@ from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.analysis.diagnoses.training_log import Training
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.recipe import EnsembleRecipe, LexicalRecipe
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 # Differences by their low and high end.
 BETTER, EQUAL, WORSE = (0.01, 0.03), (-0.01, 0.03), (-0.03, -0.01)

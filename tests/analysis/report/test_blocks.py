@@ -1,7 +1,7 @@
 """What cells of the page say."""
 
 from competition.analysis.report.blocks import estimate
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 
 def test_a_score_is_drawn_with_its_interval() -> None:

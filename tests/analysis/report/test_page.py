@@ -26,7 +26,7 @@ from competition.pipeline.execute import execute, in_order
 from competition.pipeline.steps import Pipeline
 from competition.scoring.answers import answers
 from competition.scoring.evaluation import MOVABLE
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 from tests.analysis.report.conftest import report_of
 from tests.analysis.report.made import Sections
 from tests.conftest import QUICK, comp, make_workspace, refused

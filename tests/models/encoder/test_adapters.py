@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, BitsAndBytesConfig
 
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import Lora
 from competition.core.errors import InputError
+from competition.models.encoder import adapters
 from competition.models.encoder.adapters import add_adapters, is_adapter, save_adapters
 from competition.models.encoder.encoder import fetch
 from competition.models.encoder.model import RelevanceModel
@@ -122,12 +123,56 @@ def test_targets_are_layers_of_the_encoder(tiny: Path) -> None:
         RelevanceModel.make(wrong, KINDS["classes"], Sources(tiny), seed=0)
 
 
-def test_four_bits_need_a_gpu_and_bitsandbytes(tiny: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+def test_four_bits_need_bitsandbytes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapters, "find_spec", lambda name: None)
     recipe = lora_recipe(lora={"quantize": "4bit"})
-    with pytest.raises(InputError, match="needs a GPU and the package bitsandbytes"):
+    with pytest.raises(InputError, match=r"needs the package bitsandbytes.*relevance\[qlora\]"):
         RelevanceModel.make(recipe, KINDS["classes"], Sources(tiny), seed=0)
+
+
+def test_a_base_of_4_bits_is_that_of_the_library(
+    encoder: Path, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """By the adapters' files again; merged, the weights are what the 4 bits stand for and the adapters' product."""
+    pytest.importorskip("bitsandbytes")
+    recipe = lora_recipe(lora={"rank": 4, "alpha": 8, "quantize": "4bit"})
+    model = RelevanceModel.make(recipe, KINDS["classes"], Sources(encoder), seed=0).eval()
+    randomise(model)
+    save_adapters(tmp_path, model.encoder, "base")
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    device = 0 if torch.cuda.is_available() else "cpu"
+    base = AutoModel.from_pretrained(
+        encoder, quantization_config=four_bits, dtype=torch.bfloat16, device_map={"": device}
+    )
+    base.pooler = None
+    reference = PeftModel.from_pretrained(base, tmp_path)
+    inputs, _ = inputs_of(recipe, encoder, catalogue, list(range(12)))
+    typed = getattr(model.encoder.config, "type_vocab_size", 1) > 1
+    own = {"token_type_ids": inputs.types} if typed else {}
+    # In training, a CPU's weights are read as they are; neither model draws dropout.
+    for module in reference.modules():
+        module.training = isinstance(module, torch.nn.Linear)
+    with torch.no_grad():
+        states = reference(input_ids=inputs.ids, attention_mask=inputs.mask, **own)
+        found = model._read(inputs, None)
+        model.merge()
+        merged = model._read(inputs, None)
+    torch.testing.assert_close(
+        found.float(), states.last_hidden_state[:, 0].float(), rtol=0, atol=1e-5
+    )
+    assert merged.dtype == torch.float32
+    # The layers compute in bf16, the merged ones in fp32.
+    torch.testing.assert_close(merged, found.float(), rtol=0, atol=0.05)
+    assert not any(is_adapter(name) for name in model.state_dict())
+    model.encoder.save_pretrained(tmp_path / "merged")
+    plain = AutoModel.from_pretrained(tmp_path / "merged").state_dict()
+    for name, weight in model.encoder.state_dict().items():
+        assert weight.equal(plain[name]), name
 
 
 def test_a_base_in_bf16_has_adapters_and_a_head_in_fp32(tiny: Path, catalogue: Catalogue) -> None:

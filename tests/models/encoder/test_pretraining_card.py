@@ -15,7 +15,7 @@ from competition.models.encoder.pretraining_card import (
     read_losses,
     write_card,
 )
-from competition.scoring.metrics import Estimate
+from competition.scoring.intervals import Estimate
 
 PRODUCTS = pd.DataFrame(
     {"locale": ["us", "jp", "es"], "product_id": ["a", "b", "c"], "title": ["A", "B", "C"]}

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.models.ensemble.members import Member
 from competition.scoring.evaluation import count_outputs
-from competition.scoring.metrics import Array
 from tests.esci import ANSWER_KIND, GAINS, KINDS, LABELS, LOCALES, TASKS, label_codes
 
 FOLDS = range(5)

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from competition.core.arrays import Array
 from competition.models.ensemble.members import Member
 from competition.scoring.contest import Contest
 from competition.scoring.definition import build_contest
 from competition.scoring.definition_tables import Definition
-from competition.scoring.metrics import Array
 
 FOLDS = range(5)
 

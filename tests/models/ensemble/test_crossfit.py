@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.core.errors import CompError
 from competition.models.ensemble import blending, gbdt
 from competition.models.ensemble.crossfit import CrossFitted, cross_fit
@@ -21,7 +22,6 @@ from competition.models.ensemble.thresholds import (
     learn_factors,
 )
 from competition.scoring.evaluation import graded_rows
-from competition.scoring.metrics import Array
 from tests.esci import ANSWER_KIND, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import (
     FOLDS,

@@ -5,13 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from competition.core.arrays import Array
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.cut_points import (
-    apply_cuts,
-    best_cuts,
-    learn_cuts,
-)
-from competition.scoring.metrics import Array
+from competition.models.ensemble.cut_points import apply_cuts, best_cuts, learn_cuts
 from tests.models.ensemble.made import recipe_of
 from tests.models.ensemble.other_contests import contest_of, fold_of, member, rows_of
 

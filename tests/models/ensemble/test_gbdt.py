@@ -8,9 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.models.ensemble import gbdt
 from competition.models.ensemble.gbdt import TrainingTable, Trees, fit_trees
-from competition.scoring.metrics import Array, ndcg_per_query
+from competition.scoring.metrics import ndcg_per_query
 from tests.esci import GAINS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import make_examples, recipe_of
 

@@ -7,18 +7,14 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from competition.core.arrays import Array
 from competition.models.ensemble import crossfit
 from competition.models.ensemble.crossfit import CrossFitted, cross_fit
 from competition.models.ensemble.design import Ranks, Standard
 from competition.models.ensemble.logistic import cross_fit_logistic
-from competition.models.ensemble.members import (
-    EnsembleRows,
-    Member,
-    task_outputs,
-)
+from competition.models.ensemble.members import EnsembleRows, Member, task_outputs
 from competition.models.ensemble.results import FoldResult
 from competition.models.ensemble.stacking import cross_fit_trees
-from competition.scoring.metrics import Array
 from tests.esci import ANSWER_KIND, KINDS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import (
     FOLDS,

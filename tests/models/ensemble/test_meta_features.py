@@ -4,13 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.core.arrays import Array
 from competition.models.ensemble.members import MemberOutputs
-from competition.models.ensemble.meta_features import (
-    QueryLists,
-    linear_features,
-    tree_features,
-)
-from competition.scoring.metrics import Array
+from competition.models.ensemble.meta_features import QueryLists, linear_features, tree_features
 from tests.esci import KINDS, TASKS
 from tests.models.ensemble.made import make_examples
 

@@ -10,18 +10,14 @@ import pandas as pd
 import pytest
 
 from competition.config.recipe import EnsembleRecipe
+from competition.core.arrays import Array
 from competition.core.errors import CompError
 from competition.models.ensemble import stacking
 from competition.models.ensemble.gbdt import TrainingTable, fit_trees
-from competition.models.ensemble.members import (
-    EnsembleRows,
-    Member,
-    MemberOutputs,
-)
+from competition.models.ensemble.members import EnsembleRows, Member, MemberOutputs
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.results import FoldResult
 from competition.models.ensemble.stacking import cross_fit_trees
-from competition.scoring.metrics import Array
 from tests.esci import ANSWER_KIND, TASKS
 from tests.models.ensemble.made import (
     FOLDS,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.core.arrays import Array
 from competition.models.ensemble import thresholds
 from competition.models.ensemble.members import sample_queries
 from competition.models.ensemble.thresholds import (
@@ -14,7 +15,7 @@ from competition.models.ensemble.thresholds import (
     confident_mass,
     learn_factors,
 )
-from competition.scoring.metrics import Array, confusion_per_query, macro_f1, micro_f1
+from competition.scoring.metrics import confusion_per_query, macro_f1, micro_f1
 from tests.esci import LABELS, TASKS
 
 METRICS = {"micro-F1": micro_f1, "macro-F1": macro_f1}

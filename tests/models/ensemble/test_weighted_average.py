@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.core.arrays import Array
 from competition.models.ensemble import weighted_average
 from competition.models.ensemble.members import sample_queries
 from competition.models.ensemble.weighted_average import (
@@ -14,7 +15,6 @@ from competition.models.ensemble.weighted_average import (
     paper_weights,
     search_weights,
 )
-from competition.scoring.metrics import Array
 from tests.esci import GAINS, KINDS, LABELS, TASKS
 from tests.models.ensemble.made import recipe_of
 

@@ -23,7 +23,7 @@ from competition.models.exported.runner import TorchRunner, outputs_of
 from competition.models.exported.writing import average_weights, write_classifier, write_one_label
 from competition.pipeline.exporting.certificate import SAME, Reference, cross_encoder_logits
 from competition.pipeline.exporting.sample import Sample
-from competition.scoring.contest import Kind
+from competition.scoring.task import Kind
 from competition.training.corpus import Corpus
 from competition.training.oom import Budget
 from competition.training.predict import predict

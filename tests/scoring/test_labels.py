@@ -1,0 +1,30 @@
+"""Gains and numbers of labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.scoring.labels import Labels, number_text
+from tests.esci import CONTEST
+
+
+def test_expected_gain_weighs_every_class() -> None:
+    probabilities = np.array([[0.49, 0.51, 0.0, 0.0], [0.2, 0.3, 0.1, 0.4]])
+    assert CONTEST.labels.expected_gain(probabilities).tolist() == pytest.approx(
+        [0.49 * 1 + 0.51 * 0.1, 0.2 * 1 + 0.3 * 0.1 + 0.1 * 0.01]
+    )
+
+
+def test_numbers_of_a_range_have_gains_between_0_and_1() -> None:
+    labels = Labels((), lowest=1.0, highest=3.0)
+    np.testing.assert_allclose(labels.gain(pd.Series(["1", "2.33", "3"])), [0, 1.33 / 2, 1])
+    steep = Labels((), lowest=0.0, highest=2.0, exponential=True)
+    # (2^1 - 1) / (2^2 - 1)
+    np.testing.assert_allclose(steep.gain(pd.Series(["0", "1", "2"])), [0, 1 / 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(3.0, "3"), (2.33, "2.33"), (-1.0, "-1"), (0.5, "0.5")]
+)
+def test_a_number_is_one_label_however_it_is_written(value: float, text: str) -> None:
+    assert number_text(value) == text
