@@ -30,7 +30,7 @@ os.fsync = lambda descriptor: None
 gc.freeze()
 gc.set_threshold(100_000, 20, 100)
 # A command is the same at each call: to build all of them again takes 9 milliseconds.
-typer.testing._get_command = functools.cache(typer.testing._get_command)
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 # No test may use a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # The machine may be busy, so no test fails because an example is slow.
