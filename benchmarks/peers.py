@@ -116,6 +116,7 @@ def works(options: argparse.Namespace, data: Data, precision: str, out: Path) ->
         "batch_size": BATCH,
         "epochs": 1,
         "learning_rate": 1e-5,
+        "pooling": "first",  # what the peer's classifier reads, whatever the encoder was made with
     }
     recipe = EncoderRecipe(name="x", precision=precision, **shape)
     padded = recipe.model_copy(update={"lean": False})

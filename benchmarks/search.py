@@ -7,14 +7,17 @@ The search, the fresh seeds and the verdict are those of the command.
 Run it by `OMP_NUM_THREADS=1 python -m benchmarks.search`.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from competition.analysis.search import Confirmation, best_trial, confirm, search
+from competition.analysis.confirmation import Confirmation, confirm
+from competition.analysis.search import Then, Training, best_trial, search
 from competition.config.search_space import Changes, Choice, Range, SearchSpace
 from competition.core.arrays import Array, Codes
+from competition.core.errors import Diverged
 from competition.core.fingerprint import derive_seed
 from competition.scoring import metrics
 
@@ -32,6 +35,7 @@ class Made:
     `planted` the gain at the optimum.
     """
 
+    at_a_time = 1
     folds = tuple(range(FOLDS))
     statistic = staticmethod(metrics.mean)
 
@@ -47,6 +51,21 @@ class Made:
     def fold_of_queries(self) -> Codes:
         """Return the fold of each query, `(QUERIES,)`."""
         return np.arange(QUERIES) % FOLDS
+
+    def train(self, first: Iterable[Training], then: Then) -> None:
+        """Train nothing: say at once what has diverged."""
+        waiting = deque(first)
+        while waiting:
+            training = self.next(waiting)
+            waiting.extend(then(training, self.diverged(training)))
+
+    def next(self, waiting: deque[Training]) -> Training:
+        """Return the training that ends next."""
+        return waiting.popleft()
+
+    def diverged(self, training: Training) -> Diverged | None:
+        """Return why a training diverged; None where it did not."""
+        return None
 
     def count(self, changes: Changes, repeat: int, folds: Sequence[int]) -> Array:
         """Return what each query of some folds adds to the mean score, `(queries, 2)`."""
@@ -74,7 +93,7 @@ def studies(number: int, trials: int, training: float, planted: float = 0.0) -> 
     found = []
     for seed in range(number):
         made = Made(seed, planted=planted, training=training)
-        tried = search(SPACE, made, trials, 0, lambda _: None)
+        tried = search(SPACE, made, trials, 0, lambda *_: None)
         best = best_trial(tried)
         if best is not None:
             found.append(confirm(made, tried, best, 2))

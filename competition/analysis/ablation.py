@@ -243,13 +243,21 @@ class Ablation:
         return {row: each for row, each in paths.items() if each}
 
     def flattered(self) -> dict[str, list[FlawedRow]]:
-        """Return, for each task of a table that drops labels, each row by the flawed protocol."""
+        """Return, for each task of a table whose audits drop rows, each row by the flawed protocol."""
         results = {}
-        for task in self.tasks.values() if self.table.audits else ():
+        for task in self.tasks.values() if self.dropped_rows else ():
             rows = self._graded_rows(task)
             if not rows.empty:
                 results[task.name] = self._without_pruned_rows(task, rows)
         return results
+
+    @property
+    def dropped_rows(self) -> int:
+        """How many rows the audits of a table drop, those of all seeds together."""
+        if not self.table.audits:
+            return 0
+        audits = map(self.pipeline.plan.audit, self._sources)
+        return sum(len(dropped_ids(self.pipeline.tables.flags(audit))) for audit in audits)
 
     def _without_pruned_rows(self, task: Task, rows: pd.DataFrame) -> list[FlawedRow]:
         """Return each row's result on the rows that the audit of its seed would not drop."""

@@ -1,5 +1,6 @@
 """Two runs of a workspace compared, each with the runs of the same recipe and other seeds beside it."""
 
+import csv
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,13 +44,23 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[Compared
     """Compare two runs on each task that both answer.
 
     Raises:
-        InputError: they are one run, or answer no task in common.
+        InputError: they are one run, or answer no task in common; or one is a trial of a search, which
+            has no recipe file.
         CompError: one of them is not complete and up to date.
     """
     pipeline = Pipeline(workspace)
     names = (first, second)
     if first == second:
         raise InputError(f"{first!r} cannot be compared with itself: name two runs.")
+
+    known = recipe_names(workspace)
+    for name in names:
+        command = "" if name in known else _command_of_trial(workspace, name)
+        if command:
+            raise InputError(
+                f"{name!r} is a trial of a search, which has no recipe file: `{command}` writes one, and trains those "
+                "folds alone that the search has left out."
+            )
 
     repeats = tuple(_repeats(pipeline, name) for name in names)
     if set(repeats[0]) & set(repeats[1]):
@@ -125,6 +136,16 @@ def _differ_in_seed_alone(pipeline: Pipeline, one: MemberRecipe, other: MemberRe
         return [made_by.artifacts(artifacts, recipe), made_by.added_rows(artifacts, recipe)]
 
     return keys(one) == keys(other) and inputs(one) == inputs(other)
+
+
+def _command_of_trial(workspace: Workspace, name: str) -> str:
+    """Return the command that makes a recipe of a trial; empty where no search has a trial of that name."""
+    for path in sorted(workspace.scores.parent.glob("tune-*.csv")):
+        with path.open(encoding="utf-8", newline="") as table:
+            for cells in csv.DictReader(table):
+                if cells["run"] == name:
+                    return cells.get("command") or ""
+    return ""
 
 
 def _recipe(pipeline: Pipeline, name: str) -> RunRecipe:

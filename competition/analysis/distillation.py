@@ -47,7 +47,9 @@ def write_student(workspace: Workspace, teacher: str, name: str, changes: dict[s
         "distill_rows": ["test" if has_test else "labelled"],
     }
     if not isinstance(of_teacher, EnsembleRecipe):
-        keys |= {"kind": of_teacher.kind, "scheme": of_teacher.scheme}
+        # Scores are no kind that is trained; what they rank by is.
+        kind = "gain" if contest.kind(of_teacher.kind).role == "score" else of_teacher.kind
+        keys |= {"kind": kind, "scheme": of_teacher.scheme}
     keys |= changes
     if changes.get("servable", True) is not True:
         raise InputError("--set servable: a student is made to be served, leave it out.")

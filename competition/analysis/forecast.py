@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +13,12 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 
 from competition.analysis.memory import activation_memory, memory_of_adapters, trained_memory
+from competition.config.base_recipe import SCHEMES
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import warn
 from competition.core.errors import InputError
 from competition.pipeline.execute import Step
+from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 
 _PROCESS = 510 << 20  # bytes of a process that has imported all libraries and read no row, measured
@@ -76,14 +79,22 @@ def _weights(file: Path) -> int:
         return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
 
 
-def forecast_seconds(pipeline: Pipeline, steps: Iterable[Step], threads: int) -> dict[str, float]:
-    """Return the seconds of each training of an encoder's fold, by its name, from a few real steps of each recipe.
+def seconds_so_far() -> float:
+    """Return how long this process has run: to start a command, and to read the settings, takes so long."""
+    import psutil
 
-    What is read first by a recipe, such as its tokens, counts for its first fold.
+    return float(time.time() - psutil.Process().create_time())
+
+
+def forecast_seconds(pipeline: Pipeline, steps: Iterable[Step], threads: int) -> dict[str, float]:
+    """Return the seconds of each training and prediction by an encoder, by its name, from a few real optimizer steps.
+
+    What is read first by a recipe, such as its tokens, counts for its first fold. A nested model, which
+    leaves out two folds of five, takes its share of the rows of a fold.
 
     Args:
         pipeline: of the workspace.
-        steps: that are to be built; others than such trainings are not measured.
+        steps: that are to be built; others are not measured.
         threads: with which they are to be built.
     """
     import torch
@@ -91,20 +102,29 @@ def forecast_seconds(pipeline: Pipeline, steps: Iterable[Step], threads: int) ->
     from competition.analysis.cost import estimate_cost
 
     torch.set_num_threads(threads)
-    names = {step.name for step in steps}
+    of_recipes: dict[str, list[str]] = {}
+    for step in steps:
+        trained = step.trains if step.along is None else step.along.trains
+        if step.shared and trained is not None:
+            of_recipes.setdefault(trained, []).append(step.name)
+
     seconds: dict[str, float] = {}
-    for name in dict.fromkeys(step.trains for step in steps if step.trains is not None):
+    for name, names in of_recipes.items():
         recipe = pipeline.recipes.member(name)
-        folds = [k for k in recipe.folds if f"train {name} fold {k}" in names]
-        if not isinstance(recipe, EncoderRecipe) or not folds:
-            continue
+        assert isinstance(recipe, EncoderRecipe)
         try:
-            estimate = estimate_cost(pipeline, recipe, folds)
+            estimate = estimate_cost(pipeline, recipe, recipe.folds)
         except InputError as error:
             warn(f"{name} is not measured: {error}")
             continue
 
-        for cost in estimate.folds:
-            seconds[f"train {name} fold {cost.fold}"] = cost.seconds
-        seconds[f"train {name} fold {folds[0]}"] += estimate.tokenizing
+        tests = int((pipeline.tables.examples["split"] == "test").sum())
+        predict = len(recipe.all_seeds) * tests * estimate.benchmark.predict_seconds
+        by_name = {f"train {name} fold {cost.fold}": cost.seconds for cost in estimate.folds}
+        by_name |= {f"predict {name} fold {cost.fold}": predict for cost in estimate.folds}
+        # Of a nested model; test rows are not predicted.
+        of_fold = sum(cost.seconds for cost in estimate.folds) / len(estimate.folds) - predict
+        share = (1 - 2 / SCHEMES[PAIRED]) / (1 - 1 / len(estimate.folds))
+        seconds |= {each: by_name.get(each, share * of_fold) for each in names}
+        seconds[names[0]] += estimate.tokenizing
     return seconds

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from competition.config.base_recipe import SCHEMES
-from competition.config.recipe import ImportedRecipe
+from competition.config.recipe import ImportedRecipe, LexicalRecipe
 from competition.config.settings import BUILT_IN, recipe_names
 from competition.core.atomic import write_text
 from competition.core.commands import shell_quoted
@@ -157,6 +157,11 @@ def check_member(
     test = examples[examples["split"] == "test"]
     by_id = outputs.set_index(ID)
 
+    # Features of text are there where `lexical` is.
+    features = None
+    if reference is not None and isinstance(pipeline.recipes.run(reference[0].name), LexicalRecipe):
+        features = pipeline.tables.lexical_features
+
     def side(rows: pd.DataFrame, of_reference: pd.DataFrame | None) -> Side:
         values = _targets(kind, kind, kind.values(by_id.loc[rows[ID]]))
         known = None
@@ -164,7 +169,10 @@ def check_member(
             other = reference[0].kind
             known = _targets(kind, other, other.values(of_reference.set_index(ID).loc[rows[ID]]))
         labels = _labels(kind, rows) if rows is train else None
-        return Side(values, rows["query_id"].to_numpy(np.int64), known, labels)
+        text = None
+        if features is not None:
+            text = np.nan_to_num(features.loc[rows[ID]].to_numpy(np.float64))
+        return Side(values, rows["query_id"].to_numpy(np.int64), known, labels, text)
 
     run = reference[1] if reference is not None else None
     result = check_in_sample(

@@ -1,222 +1,71 @@
-"""A search on a workspace: each trial is a recipe as `comp train --set` would make it, with a run of its own.
+"""A search on a workspace: it trains trials, keeps the best one's models, and writes a table of all.
 
 Trials leave the files that any training leaves, so a search that was cut off finds what is done,
 and the winner is adopted without being trained again. Only their models are removed, except those
-of the best trial so far. The seeds that confirm the winner are keys of recipes, too.
+of the best trial so far.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from competition.analysis.compare import fold_of_queries
-from competition.analysis.search import (
-    Confirmation,
-    Trial,
-    best_trial,
-    compare_trial,
-    confirm,
-    search,
-)
-from competition.config.encoder_recipe import EncoderRecipe
-from competition.config.loading import change_recipe, vary_recipe
-from competition.config.recipe import LexicalRecipe
-from competition.config.search_space import Changes, Choice, Range, SearchSpace, load_space, nest
-from competition.config.settings import recipe_names
-from competition.config.variants import find_variant, toml_value
-from competition.core.arrays import Array, Codes
+from competition.analysis.confirmation import Confirmation, compare_trial, confirm
+from competition.analysis.recipe_objective import RecipeObjective, describe_changes
+from competition.analysis.search import Trial, best_trial, search
+from competition.analysis.trainings import Trainer
+from competition.config.search_space import Changes, load_space
+from competition.config.variants import toml_value
 from competition.core.atomic import write_text
 from competition.core.commands import shell_quoted
-from competition.core.console import console, warn
-from competition.core.errors import Diverged, InputError, join_names
-from competition.core.parquet import read_table
-from competition.core.workspace import Workspace
-from competition.pipeline.execute import execute
-from competition.pipeline.steps import Pipeline
-from competition.scoring import evaluation, intervals
-from competition.scoring.evaluation import Counts
-from competition.scoring.intervals import Statistic
-from competition.scoring.metric_table import LOWER
-from competition.scoring.task import Task
-
-# Keys that change which rows are scored, or in how many seeds: trials could not be compared.
-_FIXED = ("kind", "rows", "scheme", "seed", "seeds")
-
-
-class RecipeObjective:
-    """What changed recipes score out-of-fold on a task; an `Objective`."""
-
-    def __init__(self, workspace: Workspace, recipe: str, task: str | None) -> None:
-        """Search from a recipe.
-
-        Args:
-            workspace: whose rows.
-            recipe: its name.
-            task: that trials are scored on; None for the one that the recipe is made for.
-
-        Raises:
-            InputError: the recipe is not trained on folds, does not answer the task, or the data
-                have no labelled row of it.
-        """
-        self.pipeline = Pipeline(workspace)
-        base = self.pipeline.recipes.run(recipe)
-        if not isinstance(base, EncoderRecipe | LexicalRecipe):
-            raise InputError(
-                f"{recipe!r} is not trained on folds, so it has no keys to tune: name another recipe."
-            )
-        kind = self.pipeline.recipes.kind_of(base)
-        name = task or kind.primary
-        self.task: Task = self.pipeline.plan.contest.task(name)
-        if name not in kind.tasks:
-            raise InputError(
-                f"The recipe {recipe!r} does not answer {name}, only {', '.join(kind.tasks)}."
-            )
-
-        self.base: EncoderRecipe | LexicalRecipe = base
-        examples = self.pipeline.tables.examples
-        self._train = examples[examples["split"] == "train"]
-        if evaluation.graded_rows(self.task, self._train).empty:
-            raise InputError(
-                f"The data have no labelled training row of {name} to score trials on."
-            )
-        self._known: dict[tuple[str, tuple[int, ...]], Counts] = {}
-
-    @property
-    def folds(self) -> tuple[int, ...]:
-        """The folds of the recipe."""
-        return tuple(self.base.folds)
-
-    @property
-    def statistic(self) -> Statistic:
-        """The task's metric, turned round where lower is better."""
-        of_task = self.task.metric.statistic
-        return (lambda sums: -of_task(sums)) if self.task.metric.better == LOWER else of_task
-
-    def label_paths(self, trials: Sequence[Trial]) -> tuple[str, ...]:
-        """Return the ways by which labels that are scored reach the recipe or trials."""
-        runs = [self.base.name, *(self.run(trial.changes) for trial in trials)]
-        found = (path for run in runs for path in self.pipeline.plan.run(run).label_paths)
-        return tuple(dict.fromkeys(found))
-
-    def check(self, space: SearchSpace) -> None:
-        """Refuse values that the recipe cannot take, and warn of keys that change nothing.
-
-        Keys that fit one by one may not fit together, so pairs are tried, too.
-        """
-        source = str(space.source)
-        fixed = sorted({key.partition(".")[0] for key in space.keys} & set(_FIXED))
-        if fixed:
-            raise InputError(
-                f"{source}: {join_names(fixed)} would change what trials are scored on: leave it out."
-            )
-        plan = self.pipeline.plan
-        held_out = not plan.paths_to(self.base)
-        used: set[str] = set()
-        for changes in [*space.corners, *space.pairs]:
-            varied = change_recipe(
-                plan.workspace, plan.settings, plan.contest, self.base.name, self.base.name,
-                nest(changes), source,
-            )  # fmt: skip
-            assert isinstance(varied, EncoderRecipe | LexicalRecipe)
-            used |= changes.keys() - varied.unused_keys()
-
-            for key in changes:
-                _check_numbers(varied, key, space.keys[key], source)
-            if held_out and (paths := plan.paths_to(varied)):
-                raise InputError(
-                    f"{source}: with {describe_changes(changes)}, labels that score a trial would reach it through "
-                    f"{' and '.join(paths)}, which looks like a gain: leave it out."
-                )
-        if idle := sorted(space.keys.keys() - used):
-            warn(f"{join_names(idle)} changes nothing: what it belongs to is switched off.")
-
-    def run(self, changes: Changes, repeat: int = 0) -> str:
-        """Return the name of the recipe with some changes, and of its run."""
-        plan = self.pipeline.plan
-        changes = nest(changes) | (self._fresh_seeds(repeat) if repeat else {})
-        if not changes:
-            return self.base.name
-        varied = vary_recipe(
-            plan.workspace, plan.settings, plan.contest, self.base.name, changes, "comp tune"
-        )
-        name = varied.recipe.name
-        # Nothing differs from the recipe as it is, or somebody has trained the same by `comp train --set`.
-        if name != self.base.name and not find_variant(
-            plan.workspace, name, varied.base, varied.changes
-        ):
-            self.pipeline.recipes.add(varied.recipe)
-        return name
-
-    def _fresh_seeds(self, repeat: int) -> dict[str, Any]:
-        """Return seeds that neither the search nor another repeat has."""
-        seeds = self.base.all_seeds
-        first = max(seeds) + 1 + (repeat - 1) * len(seeds)
-        if isinstance(self.base, EncoderRecipe) and self.base.seeds:
-            return {"seeds": list(range(first, first + len(seeds)))}
-        return {"seed": first}
-
-    def count(self, changes: Changes, repeat: int, folds: Sequence[int]) -> Array:
-        """Return what each query that is held out in some folds adds to the metric; train what is missing."""
-        run, part = self.run(changes, repeat), tuple(folds)
-        if (run, part) in self._known:
-            return self._known[run, part].values
-
-        counts = self._count(run, part)
-        # Of trials, parts are asked for once; there may be many.
-        if run == self.base.name or part == self.folds:
-            self._known[run, part] = counts
-        return counts.values
-
-    def _count(self, run: str, folds: Sequence[int]) -> Counts:
-        space = self.pipeline.workspace
-        for fold in folds:
-            execute(space, self.pipeline.training_steps(run, fold))
-        plan = self.pipeline.plan.run(run)
-        outputs = pd.concat([read_table(space.oof_fold(run, k), plan.parts[k][0]) for k in folds])
-        rows = self._train[self._train["example_id"].isin(outputs["example_id"])]
-        return evaluation.count_outputs(self.task, plan.kind, outputs, rows)
-
-    def fold_of_queries(self) -> Codes:
-        """Return the fold of `five` of each query that is graded."""
-        counts = self._known[self.base.name, self.folds]
-        return fold_of_queries(self.pipeline, self.task, counts.queries)
-
-    def remove_models(self, changes: Changes, repeat: int = 0) -> None:
-        """Remove the models of a run that no recipe file names; its outputs stay."""
-        run = self.run(changes, repeat)
-        if run not in recipe_names(self.pipeline.workspace):
-            shutil.rmtree(self.pipeline.workspace.models / run, ignore_errors=True)
+from competition.core.console import console
+from competition.core.errors import Diverged
+from competition.core.fingerprint import fingerprint
+from competition.scoring import intervals
 
 
 class Tuning:
     """A search that starts from a recipe of a workspace."""
 
     def __init__(
-        self, workspace: Workspace, recipe: str, task: str | None, space: Path | None
+        self, trainer: Trainer, recipe: str, task: str | None, space: Path | None, seed: int
     ) -> None:
-        """Plan it; raises InputError where recipe, task or space do not go together."""
-        self.objective = RecipeObjective(workspace, recipe, task)
+        """Plan it; raises InputError where recipe, task or space do not go together.
+
+        Args:
+            trainer: of the workspace.
+            recipe: to start from.
+            task: see `RecipeObjective`.
+            space: see `load_space`.
+            seed: of the draws.
+        """
+        self.objective = RecipeObjective(trainer, recipe, task)
         self.space = load_space(self.objective.base.model, space)
         self.objective.check(self.space)
-        self.path = workspace.tuning(recipe)
+        self._seed = seed
 
-    def run(self, trials: int, seed: int) -> list[Trial]:
+        # All that trials are a function of, beside the recipe and the rows.
+        keys = {key: repr(values) for key, values in self.space.keys.items()}
+        made_from = fingerprint([keys, self.objective.task.name, seed, trainer.at_a_time])
+        search_name = f"{self.space.source.stem}-{made_from[:6]}"
+        self.path = trainer.pipeline.workspace.tuning(recipe, search_name)
+
+    def run(self, trials: int) -> list[Trial]:
         """Train the recipe as it is, then the trials; return these in order."""
-        self.objective.count({}, 0, self.objective.folds)
         best: Trial | None = None
 
-        def ended(found: list[Trial]) -> None:
+        def ended(found: list[Trial], begun: list[Changes]) -> None:
             nonlocal best
             before, best = best, best_trial(found)
             for each in (found[-1], before):
-                if each is not None and (best is None or each.changes != best.changes):
+                is_best = each is None or (best is not None and each.changes == best.changes)
+                # One that has begun may be the same as one that has ended.
+                if each is not None and not is_best and each.changes not in begun:
                     self.objective.remove_models(each.changes)
             console.print(_describe(found[-1], trials))
 
-        return search(self.space, self.objective, trials, seed, ended)
+        return search(self.space, self.objective, trials, self._seed, ended)
 
     def confirm(self, trials: Sequence[Trial], best: Trial, repeats: int) -> Confirmation | None:
         """Train the best trial and the recipe as it is on fresh seeds, and compare them; None if one diverges."""
@@ -237,11 +86,11 @@ class Tuning:
             if trial.complete
         }
 
-    def command(self, best: Trial) -> str:
-        """Return the command that writes the recipe of a trial, whose folds are trained."""
+    def command(self, trial: Trial) -> str:
+        """Return the command that writes the recipe of a trial, and trains those folds that are missing."""
         options = [
             f"--set {shell_quoted(f'{key}={toml_value(value)}')}"
-            for key, value in sorted(best.changes.items())
+            for key, value in sorted(trial.changes.items())
         ]
         return " ".join([f"comp train --recipe {shell_quoted(self.objective.base.name)}", *options])
 
@@ -258,39 +107,19 @@ class Tuning:
             about = {"trial": trial.number, "run": self.objective.run(trial.changes)}
             about |= {"folds": len(trial.gains), "complete": trial.complete}
             estimate = gains.get(trial.number)
-            lines.append(
-                about | trial.changes | intervals.cells(gain=estimate) | {"gain": trial.gain}
-            )
+            gain = intervals.cells(gain=estimate) | {"gain": trial.gain}
+            lines.append(about | trial.changes | gain | {"command": self.command(trial)})
         if best is not None and confirmation is not None:
             about = {
                 "trial": best.number,
                 "run": f"{self.objective.run(best.changes)}, fresh seeds",
             }
             about |= {"folds": len(best.gains), "complete": True}
-            lines.append(about | best.changes | intervals.cells(gain=confirmation.gain))
+            gain = intervals.cells(gain=confirmation.gain)
+            lines.append(about | best.changes | gain | {"command": self.command(best)})
 
         table = pd.DataFrame(lines)
         write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))
-
-
-def _check_numbers(
-    recipe: EncoderRecipe | LexicalRecipe, key: str, values: Range | Choice, source: str
-) -> None:
-    """Refuse a range of integers for a key that takes any number, and one of any for a key that takes integers."""
-    value: Any = recipe
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
-    if not isinstance(values, Range) or isinstance(value, bool):
-        return
-
-    if isinstance(value, int) and not values.integers:
-        raise InputError(
-            f"{source}: {key} takes integers: write low, high and step without a point."
-        )
-    if isinstance(value, float) and values.integers and values.step is None:
-        raise InputError(
-            f"{source}: {key} takes any number: write low = {float(values.low)}, or name a step."
-        )
 
 
 def _describe(trial: Trial, trials: int) -> str:
@@ -301,8 +130,3 @@ def _describe(trial: Trial, trials: int) -> str:
         ended = f", stopped: fold {len(trial.gains)} has diverged"
     gain = "" if trial.gain is None else f": {trial.gain:+.4f}"
     return f"trial {trial.number + 1} of {trials}, {values}{gain}{ended}"
-
-
-def describe_changes(changes: Changes) -> str:
-    """Return changes in a line."""
-    return ", ".join(f"{key}={value}" for key, value in changes.items())

@@ -77,6 +77,11 @@ def ablate(
             f"{task}, evaluated without the rows that the audit drops (biased, as a warning)", rows
         )
 
+    if ablation.table.audits and not ablation.dropped_rows:
+        console.print(
+            "The audit drops no row, so scores without the rows that it drops are those above."
+        )
+
     for row, paths in ablation.label_paths().items():
         console.print(f"{row} is {describe_basis(paths)}.")
     if ablation.table.learns and not nested:

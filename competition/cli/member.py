@@ -105,6 +105,11 @@ def _show_test(name: str, added: "AddedMember") -> None:
         f"They follow the labels {test.ratio:.2f} times as closely as test rows warrant, where held-out outputs "
         f"do up to {test.limit:.1f} times"
     )
+    if test.near is not None:
+        about += (
+            f"; between rows of nearly the same text {test.near.ratio:.2f} times (held-out ones up to "
+            f"{test.near.limit:.1f})"
+        )
     if test.flagged:
         warn(
             f"{name} looks in-sample: models that saw the labels of these rows made its outputs. {about}. Its scores, "

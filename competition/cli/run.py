@@ -1,19 +1,23 @@
 """`comp run`: make everything that is missing, from folds to submissions."""
 
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import help_epilog, is_json
-from competition.cli.run_plan import RayOptions, build_named_steps, build_steps, show_run_plan
+from competition.cli.ray_options import (
+    AddressOption,
+    EngineOption,
+    GpusOption,
+    ScratchOption,
+    ray_options,
+)
+from competition.cli.run_plan import build_named_steps, build_steps, show_run_plan
 from competition.cli.scores import APPROXIMATE_MARK, explain_marks, show_scores
 from competition.cli.verdicts import show_diagnoses, show_standing, show_verdict
 from competition.core.commands import command_for
 from competition.core.console import console
-from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,12 +25,6 @@ if TYPE_CHECKING:
 
     from competition.analysis.diagnoses.diagnosis import Verdict
     from competition.pipeline.steps import Pipeline
-
-
-class Engine(StrEnum):
-    """What builds steps beside processes of this machine."""
-
-    RAY = "ray"
 
 
 @app.command(
@@ -50,29 +48,10 @@ def run(
             "Default: 1; on Ray, as many as there is room for.",
         ),
     ] = None,
-    engine: Annotated[
-        Engine | None,
-        typer.Option(
-            "--on", help="Build steps as tasks of Ray, here or on the cluster of --address."
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster of which this machine is one."),
-    ] = None,
-    gpus: Annotated[
-        float | None,
-        typer.Option(
-            help="GPUs of each step that uses any, on Ray: 0.5 lets two steps share one; 2 or more are a process each, "
-            "connected by Accelerate. Default: 1.",
-        ),
-    ] = None,
-    scratch: Annotated[
-        Path | None,
-        typer.Option(
-            help="On Ray, machines share no file system: each has a copy of what it needs in this folder.",
-        ),
-    ] = None,
+    engine: EngineOption = None,
+    address: AddressOption = None,
+    gpus: GpusOption = None,
+    scratch: ScratchOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -97,7 +76,7 @@ def run(
     from competition.analysis.diagnoses.judge import judge
     from competition.pipeline.steps import Pipeline
 
-    on_ray = _ray_options(engine, address, gpus, scratch)
+    on_ray = ray_options(engine, address, gpus, scratch)
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     if dry_run:
@@ -138,29 +117,6 @@ def _show_end(pipeline: "Pipeline", board: "pd.DataFrame", verdict: "Verdict") -
     show_diagnoses(verdict)
 
 
-def _ray_options(
-    engine: Engine | None, address: str | None, gpus: float | None, scratch: Path | None
-) -> RayOptions | None:
-    """Return how steps are built by Ray; None where they are not.
-
-    Raises:
-        InputError: an option is for Ray alone, or is a number of GPUs that cannot be shared.
-    """
-    given = {"--address": address, "--gpus": gpus, "--scratch": scratch}
-    alone = [name for name, value in given.items() if value is not None]
-    if engine is None:
-        if alone:
-            raise InputError(f"{alone[0]} is for Ray: add `--on ray`.")
-        return None
-
-    each = 1.0 if gpus is None else gpus
-    if each <= 0 or (each > 1 and not each.is_integer()):
-        raise InputError(f"--gpus {each:g} is neither a part of one GPU nor a number of them.")
-    if scratch is not None and not scratch.is_absolute():
-        raise InputError(f"--scratch {scratch} is not an absolute path, as other machines need it.")
-    return RayOptions(address, each, scratch)
-
-
 def _show_all(board: "pd.DataFrame", verdict: "Verdict") -> None:
     """Show every score, how scores were come by, and every diagnosis."""
     for _, lines in board.groupby(["task", "split", "group"], sort=False):
@@ -173,6 +129,7 @@ def _read_board(space: Workspace) -> "pd.DataFrame":
     """Read every score of the workspace."""
     import pandas as pd
 
-    # An empty cell of a text column is read as NaN.
-    board = pd.read_csv(space.scores).astype({"label_paths": "str", "floor": "str"})
-    return board.fillna({"label_paths": "", "floor": ""})
+    from competition.scoring.scoreboard import read_scoreboard
+
+    with space.scores.open(encoding="utf-8", newline="") as table:
+        return pd.DataFrame(read_scoreboard(table))

@@ -1,29 +1,19 @@
 """What `comp run` would build, with time and memory, and the building of it, one step or several at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from competition.cli.dry_run import format_duration
 from competition.cli.output import OutputCell, show_table
+from competition.cli.ray_options import RayOptions
 from competition.core.console import console
-from competition.core.errors import InputError, did_you_mean, pluralize
+from competition.core.errors import InputError, did_you_mean, join_names, pluralize
 
 if TYPE_CHECKING:
     from competition.pipeline.execute import Step
     from competition.pipeline.schedule import Machine
     from competition.pipeline.steps import Pipeline
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """How steps are built by Ray: see the options of `comp run`."""
-
-    address: str | None
-    gpus: float
-    scratch: Path | None
 
 
 def build_steps(
@@ -39,12 +29,13 @@ def build_steps(
 
     from competition.analysis.forecast import forecast_memory
     from competition.pipeline.jobs import execute_jobs, find_machine
+    from competition.pipeline.schedule import Work
 
     assert jobs is not None
     missing = [step for step in steps if step.state != "done"]
     machine = find_machine(jobs, missing)
     memory = forecast_memory(pipeline, missing, machine.gpus)
-    return execute_jobs(pipeline.workspace, steps, machine, memory)
+    return execute_jobs(pipeline.workspace, steps, machine, Work(steps, memory))
 
 
 def _build_on_ray(
@@ -54,14 +45,15 @@ def _build_on_ray(
     from competition.pipeline.jobs import execute_jobs
     from competition.pipeline.ray_cluster import connect
     from competition.pipeline.ray_crew import open_ray_crew
+    from competition.pipeline.schedule import Work
 
     missing = [step for step in steps if step.state != "done"]
     if not missing:
         return 0
     with connect(options.address, jobs, options.gpus, options.scratch) as cluster:
         memory = forecast_memory(pipeline, missing, cluster.machine.gpus)
-        start = partial(open_ray_crew, cluster, steps, memory)
-        return execute_jobs(pipeline.workspace, steps, cluster.machine, memory, start)
+        work, start = Work(steps, memory), partial(open_ray_crew, cluster)
+        return execute_jobs(pipeline.workspace, steps, cluster.machine, work, start)
 
 
 def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:
@@ -86,8 +78,9 @@ def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:
 
 def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
     """Show the steps that are not done, what each takes, and how long all take with `jobs` at a time."""
-    from competition.analysis.forecast import forecast_memory, forecast_seconds
-    from competition.pipeline.jobs import find_machine
+    from competition.analysis.forecast import forecast_memory, forecast_seconds, seconds_so_far
+    from competition.analysis.rehearsal import beside_others, import_seconds, rehearse
+    from competition.pipeline.jobs import find_machine, step_threads
     from competition.pipeline.schedule import Schedule, simulate
 
     missing = [step for step in pipeline.steps() if step.state != "done"]
@@ -97,12 +90,17 @@ def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
         console.print("Nothing to do: everything is up to date.")
         return
 
-    machine = find_machine(jobs, missing)
-    memory = forecast_memory(pipeline, missing, machine.gpus)
-    console.print("Measuring a few real steps of each recipe on this device; nothing is written.")
-    seconds = forecast_seconds(pipeline, missing, machine.threads)
+    console.print("Measuring on this device; nothing is written to the workspace.")
+    with beside_others(min(jobs, len(missing)) - 1, step_threads(jobs)):
+        machine = find_machine(jobs, missing)
+        memory = forecast_memory(pipeline, missing, machine.gpus)
+        # `comp run` takes as long up to here; with several jobs, so does each process behind it.
+        start = seconds_so_far() * (1 if jobs == 1 else 2) + import_seconds(missing)
+        measured = rehearse(pipeline, missing, machine.threads)
+        measured |= forecast_seconds(pipeline, missing, machine.threads)
+    seconds = {step.name: measured[step.name] for step in missing if step.name in measured}
     schedule = Schedule(missing, machine, memory)
-    total = simulate(schedule, lambda step: seconds.get(step.name, 0.0))
+    total = start + simulate(schedule, lambda step: seconds.get(step.name, 0.0))
 
     header = {
         "step": "step",
@@ -113,16 +111,21 @@ def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
         "seconds": "time",
     }
     rows = _rows(missing, machine, memory, seconds)
-    about = {"jobs": jobs, "seconds": total, "measured": len(seconds), "memory": machine.memory}
-    show_table("Steps to run", header, rows, left=2, **about)
+    unknown = [step.name for step in missing if step.name not in seconds]
+    about = {"jobs": jobs, "seconds": total, "start": start, "measured": len(seconds)}
+    show_table("Steps to run", header, rows, left=2, **about, memory=machine.memory)
 
     at_a_time = "one after another" if jobs == 1 else f"up to {jobs} at a time"
-    time = f"{format_duration(total)}, {at_a_time}" if seconds else at_a_time
     console.print(
-        f"{pluralize(len(missing), 'step')}, {pluralize(len(seconds), 'of them measured', 'of them measured')}: {time}."
+        f"{pluralize(len(missing), 'step')}, {at_a_time}: about {format_duration(total)}, "
+        f"{format_duration(start)} of it to start and to import libraries."
     )
-    if len(seconds) < len(missing):
-        console.print("Steps without a time were not measured; they count as nothing.")
+    console.print(
+        "Trainings of encoders are forecast from a few of their optimizer steps, all else was built of a sample of the "
+        "rows in a temporary folder."
+    )
+    if unknown:
+        console.print(f"Not measured, and counted as nothing: {join_names(unknown)}.")
 
 
 def _rows(

@@ -1,7 +1,9 @@
 """`comp tune`: search for better values of a recipe's keys, and say whether the gain is more than luck."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +12,25 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe, complete_task
 from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.cli.ray_options import (
+    AddressOption,
+    EngineOption,
+    GpusOption,
+    RayOptions,
+    ScratchOption,
+    ray_options,
+)
 from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.errors import pluralize
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.search import Confirmation, Trial
+    from competition.analysis.confirmation import Confirmation
+    from competition.analysis.search import Trial
+    from competition.analysis.trainings import Trainer
     from competition.analysis.tuning import Tuning
+    from competition.pipeline.steps import Pipeline
     from competition.scoring.intervals import Estimate
 
 _SHOWN = 10  # trials in the table
@@ -27,6 +40,7 @@ _SHOWN = 10  # trials in the table
     epilog=help_epilog(
         "comp tune lexical --trials 30",
         "comp tune c1 --space space.toml --task task1",
+        "comp tune c1 --jobs 4",
     )
 )
 def tune(
@@ -56,6 +70,20 @@ def tune(
     fresh: Annotated[
         int, typer.Option(min=1, help="Number of fresh seeds that confirm the best trial.")
     ] = 2,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Train up to this many trials at a time, with the cores divided among them; another number is "
+            "another search. Default: 1; on Ray, as many as there is room for.",
+        ),
+    ] = None,
+    engine: EngineOption = None,
+    address: AddressOption = None,
+    gpus: GpusOption = None,
+    scratch: ScratchOption = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Search for better values of a recipe's keys.
@@ -64,15 +92,22 @@ def tune(
     earlier ones. The best one is trained again with seeds that the search has not used, beside the recipe
     itself. The same folds choose it and confirm it, so its interval is widened to hold for the best of
     all trials. The same command goes on where it was interrupted.
+
+    The same --seed and --jobs draw the same trials: with N jobs, a trial knows the scores of those that are N
+    or more before it, whichever of the others end first.
     """
     from competition.analysis.search import best_trial
     from competition.analysis.tuning import Tuning
+    from competition.pipeline.steps import Pipeline
     from competition.scoring.basis import describe_basis
 
-    tuning = Tuning(Workspace.open(workspace), recipe, task, space)
-    found = tuning.run(trials, seed)
-    best = best_trial(found)
-    confirmation = None if best is None else tuning.confirm(found, best, fresh)
+    on_ray = ray_options(engine, address, gpus, scratch)
+    pipeline = Pipeline(Workspace.open(workspace))
+    with _open_trainer(pipeline, recipe, jobs, on_ray) as trainer:
+        tuning = Tuning(trainer, recipe, task, space, seed)
+        found = tuning.run(trials)
+        best = best_trial(found)
+        confirmation = None if best is None else tuning.confirm(found, best, fresh)
 
     gains = tuning.gains(found)
     tuning.write(found, gains, confirmation)
@@ -84,6 +119,34 @@ def tune(
     console.print(f"Table: {tuning.path}")
 
 
+@contextmanager
+def _open_trainer(
+    pipeline: "Pipeline", recipe: str, jobs: int | None, on_ray: RayOptions | None
+) -> "Iterator[Trainer]":
+    """Yield what trains one after another, side by side, or on Ray."""
+    from competition.analysis.trainings import OneAfterAnother, SideBySide
+    from competition.pipeline.crew import open_crew
+    from competition.pipeline.jobs import find_machine
+    from competition.pipeline.ray_cluster import connect
+    from competition.pipeline.ray_crew import open_ray_crew
+
+    if on_ray is None and jobs in (None, 1):
+        yield OneAfterAnother(pipeline)
+        return
+
+    with ExitStack() as stack:
+        if on_ray is None:
+            machine = find_machine(jobs or 1, pipeline.training_steps(recipe))
+            trainer = SideBySide(pipeline, machine, open_crew)
+        else:
+            cluster = stack.enter_context(
+                connect(on_ray.address, jobs, on_ray.gpus, on_ray.scratch)
+            )
+            trainer = SideBySide(pipeline, cluster.machine, partial(open_ray_crew, cluster))
+        stack.callback(trainer.close)
+        yield trainer
+
+
 def _show(
     tuning: "Tuning",
     trials: "Sequence[Trial]",
@@ -91,7 +154,7 @@ def _show(
     confirmation: "Confirmation | None",
 ) -> None:
     """Show the best trials, and the first of them on fresh seeds."""
-    from competition.analysis.tuning import describe_changes
+    from competition.analysis.recipe_objective import describe_changes
 
     base, task = tuning.objective.base.name, tuning.objective.task
     header: dict[str, str | None] = {

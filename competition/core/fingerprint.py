@@ -17,6 +17,14 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def digest_tree(path: Path) -> dict[str, str]:
+    """Return the digest of each file below a folder by its place there; of a file its own, with the place `.`."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return {
+        each.relative_to(path).as_posix(): digest_file(each) for each in files if each.is_file()
+    }
+
+
 def fingerprint_files(folder: Path) -> str:
     """Return a stable name for the content of a folder's files (names and bytes)."""
     digest = hashlib.sha256()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from competition.core.atomic import write_text
-from competition.core.fingerprint import digest_file, fingerprint
+from competition.core.fingerprint import digest_tree, fingerprint
 
 _CHECKSUM = "own_checksum"  # the key of a JSON file that holds the fingerprint of the others
 
@@ -58,6 +58,5 @@ def read_manifest(folder: Path) -> str | None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Return the digest of each file below `folder`, the stamp aside, by its name from there."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _STAMP)
-    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
+    """Return the digests of a folder without that of the stamp."""
+    return {place: digest for place, digest in digest_tree(folder).items() if place != _STAMP}

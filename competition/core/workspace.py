@@ -140,9 +140,9 @@ class Workspace:
         part = "" if fold is None else f"-fold-{fold}"
         return self.root / "reports" / f"ablation-{table}{part}.csv"
 
-    def tuning(self, recipe: str) -> Path:
+    def tuning(self, recipe: str, search: str) -> Path:
         """Return the table of the trials of a search that starts from a recipe."""
-        return self.root / "reports" / f"tune-{recipe}.csv"
+        return self.root / "reports" / f"tune-{recipe}-{search}.csv"
 
     def curve(self, ensemble: str) -> Path:
         """Return the table of a learning curve; its picture lies beside it."""

@@ -19,8 +19,8 @@ from competition.core.errors import CompError
 from competition.core.signals import critical_section
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import Step
-from competition.pipeline.schedule import Machine
-from competition.pipeline.worker import Failed, Settings, serve
+from competition.pipeline.schedule import Machine, Work
+from competition.pipeline.worker import Failed, Order, Settings, serve
 
 # A fresh interpreter: a fork would copy the locks of threads, and a GPU cannot be used in both.
 CONTEXT: multiprocessing.context.BaseContext = multiprocessing.get_context("spawn")
@@ -80,6 +80,7 @@ class Crew:
 
     settings: Settings
     machine: Machine
+    work: Work
     workers: list[Worker] = field(default_factory=list)
 
     def worker_for(self, on_gpu: bool) -> Worker | None:
@@ -110,7 +111,8 @@ class Crew:
         worker.step = step
         # Of one that has died, it is heard where all are waited for.
         with suppress(OSError):
-            worker.connection.send((step.name, step.fingerprint))
+            order = Order(step.name, step.fingerprint, self.work.recipes.get(step.name))
+            worker.connection.send(order)
 
     def messages(self) -> Iterator[tuple[Worker, tuple[object, ...]]]:
         """Wait for processes to say something, or to die, and yield it."""
@@ -152,10 +154,10 @@ class Crew:
 
 
 @contextmanager
-def open_crew(workspace: Workspace, machine: Machine, has_bars: bool) -> Iterator[Crew]:
+def open_crew(workspace: Workspace, machine: Machine, work: Work, has_bars: bool) -> Iterator[Crew]:
     """Yield processes for the steps of a workspace, which end behind it; `has_bars` is whether they send progress."""
     settings = Settings(workspace.root, named_workspace(), console.quiet, has_bars)
-    crew = Crew(settings, machine)
+    crew = Crew(settings, machine, work)
     try:
         yield crew
     finally:

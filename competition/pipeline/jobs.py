@@ -12,19 +12,19 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from rich.progress import TaskID
 
 from competition.core.console import Bars, bars, console, warn
-from competition.core.errors import CompError, pluralize
+from competition.core.errors import CompError, Diverged, pluralize
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.pipeline.crew import THREADS, Builder, ended_by, open_crew
 from competition.pipeline.execute import Step, in_order, unmet_sentence
 from competition.pipeline.running import Announcement, announce
-from competition.pipeline.schedule import Machine, Schedule
+from competition.pipeline.schedule import Machine, Schedule, Work
 from competition.pipeline.time_left import TimeLeft
 from competition.pipeline.worker import Built, Failed, Lost
 
@@ -48,8 +48,10 @@ class Crew(Protocol):
         """Wait until a builder says something, and yield it: see `worker`; `("host", name)` is its machine."""
 
 
-# Of a workspace, a machine, and whether progress is drawn.
-OpenCrew = Callable[[Workspace, Machine, bool], AbstractContextManager[Crew]]
+# Of a workspace, a machine, the work, and whether progress is drawn.
+OpenCrew = Callable[[Workspace, Machine, Work, bool], AbstractContextManager[Crew]]
+# Hears of a step that is done, or whose training diverged; returns the steps that are to be built, too.
+Follow = Callable[[Step, Diverged | None], Iterable[Step]]
 
 
 def find_machine(jobs: int, steps: Iterable[Step]) -> Machine:
@@ -82,8 +84,9 @@ def execute_jobs(
     workspace: Workspace,
     targets: Iterable[Step],
     machine: Machine,
-    memory: Mapping[str, int],
+    work: Work,
     start: OpenCrew = open_crew,
+    follow: Follow | None = None,
 ) -> int:
     """Build what is not done of all steps of a workspace, several at a time, each under its lock.
 
@@ -91,16 +94,18 @@ def execute_jobs(
 
     Args:
         workspace: whose settings the processes read again.
-        targets: steps that these settings ask for.
+        targets: steps of the work.
         machine: what the steps share.
-        memory: a forecast of bytes by the name of a step; others count as nothing.
+        work: all that may be built; a step whose memory it does not know counts as nothing.
         start: those who build; processes of this machine unless given.
+        follow: asks for more steps behind some; with it, a training that diverges is no failure.
 
     Returns:
         The number of steps that were built.
 
     Raises:
-        CompError: a step failed, its process was killed, or the data are being replaced.
+        CompError: a step failed, its process was killed, or the data are being replaced; whatever
+            `follow` raised.
         Interrupted: this process was asked to end; so were those of the steps, and they have.
     """
     steps = in_order(targets)
@@ -116,8 +121,8 @@ def execute_jobs(
             f"the bytes of models depend on the number of threads, which {THREADS} sets."
         )
         with bars() as board, announce(workspace) as announcement:
-            run = _Run(missing, machine, memory, board, announcement)
-            with start(workspace, machine, board is not None) as crew:
+            run = _Run(missing, machine, work, board, announcement, follow)
+            with start(workspace, machine, work, board is not None) as crew:
                 run.finish_all(crew)
     return run.built
 
@@ -129,18 +134,20 @@ class _Run:
         self,
         missing: list[Step],
         machine: Machine,
-        memory: Mapping[str, int],
+        work: Work,
         board: Bars | None,
         announcement: Announcement,
+        follow: Follow | None = None,
     ) -> None:
         self.built = 0
-        self._schedule = Schedule(missing, machine, memory)
+        self._schedule = Schedule(missing, machine, work.memory)
         self._jobs = machine.jobs
         self._left = TimeLeft(
             [s.name for s in missing if s.along is None or s.along not in missing]
         )
         self._board = board
         self._announcement = announcement
+        self._follow = follow
         self._lost: Counter[str] = Counter()
         self._failure: Exception | None = None
 
@@ -169,6 +176,7 @@ class _Run:
                     self._schedule.begin(step)
                     self._schedule.finish(step)
                     self._left.skip(step.name)
+                    self._go_on(step)
                     break
                 worker = crew.worker_for(self._schedule.on_gpu(step))
                 if worker is not None:
@@ -204,6 +212,12 @@ class _Run:
                 self._announcement.begin(worker.step.name, host)
             case ("end", Built() as built):
                 self._end(worker, built)
+            case ("end", Failed(Diverged() as error)) if self._follow is not None:
+                step = self._clear(worker)
+                self._schedule.finish(step)
+                self._left.skip(step.name)
+                self._announcement.end(step.name)
+                self._go_on(step, error)
             case ("end", Failed(error)):
                 assert worker.step is not None
                 self._fail(worker, error or ended_by(worker.step, signal.SIGTERM))
@@ -218,6 +232,7 @@ class _Run:
         if not built.here:
             self._left.skip(step.name)
             self._announcement.end(step.name)
+            self._go_on(step)
             return
 
         self.built += 1
@@ -225,6 +240,23 @@ class _Run:
         left = self._left.sentence(self._jobs)
         self._announcement.end(step.name, left)
         console.print(f"{built.summary or f'{step.name}: built'}; {left}")
+        self._go_on(step)
+
+    def _go_on(self, step: Step, diverged: Diverged | None = None) -> None:
+        """Take up what follows a step."""
+        if self._follow is None or self._failure is not None:
+            return
+        try:
+            new = in_order(self._follow(step, diverged))
+            if unmet := unmet_sentence(new):
+                raise CompError(unmet)
+        except CompError as error:
+            self._failure = error
+            return
+
+        missing = [each for each in new if each.state != "done"]
+        self._schedule.add(missing)
+        self._left.add(each.name for each in missing)
 
     def _fail(self, worker: Builder, error: Exception) -> None:
         step = self._clear(worker)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from competition.core.atomic import atomic_file, atomic_folder
 from competition.core.errors import CompError, InputError, join_names
-from competition.core.fingerprint import digest_file
+from competition.core.fingerprint import digest_tree
 from competition.core.json_files import read_manifest
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.pipeline.execute import Step
@@ -130,18 +130,12 @@ def _check_same_bytes(step: Step, part: Path, other: Step, where: Path) -> None:
     """Refuse two results of the same inputs that differ, as those of other devices or numbers of threads do."""
     for file, known in zip(step.files, other.files, strict=True):
         # Weights may have been removed where outputs are kept.
-        if file.exists() and known.exists() and _digests(file) != _digests(known):
+        if file.exists() and known.exists() and digest_tree(file) != digest_tree(known):
             raise InputError(
                 f"{step.name} was made both in {part} and in {where}, from the same inputs but with other bytes "
                 f"({file.relative_to(part)}), as on another device or with another number of threads: remove one of "
                 "the two."
             )
-
-
-def _digests(path: Path) -> dict[str, str]:
-    """Return the digests of a file, or of the files of a folder, by their place in it."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return {str(each.relative_to(path)): digest_file(each) for each in files if each.is_file()}
 
 
 def _copy(step: Step, part: Path, workspace: Workspace) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from competition.core.atomic import atomic_file, atomic_folder
 from competition.core.errors import CompError
@@ -64,7 +66,7 @@ def files_no_step_leaves(workspace: Workspace, steps: Iterable[Step]) -> list[Pa
 def pack(path: Path) -> Packed:
     """Read a file."""
     content = np.fromfile(path, np.uint8)
-    return Packed(digest_file(path), content)
+    return Packed(_digest(content), content)
 
 
 def unpack(parcel: Parcel, root: Path, read: Callable[[Any], Any]) -> None:
@@ -109,6 +111,10 @@ def bring(step: Step, parcel: Parcel, workspace: Workspace) -> None:
 
 
 def _write(path: Path, name: str, packed: Packed) -> None:
-    packed.content.tofile(path)
-    if digest_file(path) != packed.digest:
+    if _digest(packed.content) != packed.digest:
         raise CompError(f"{name} was damaged on its way: run the same command again.")
+    packed.content.tofile(path)
+
+
+def _digest(content: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(content.data).hexdigest()

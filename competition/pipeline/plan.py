@@ -309,7 +309,7 @@ class Plan:
         kind = self.recipes.kind_of(recipe)
         task = kind.primary if kind.role in ("positive", "rating") else self.contest.audited_task
         run = self._run_for(name, task or kind.primary)
-        if run.kind.name not in ("classes", kind.name):
+        if run.kind.name not in ("classes", "score", kind.name):
             raise InputError(
                 f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind.name}."
             )
@@ -332,7 +332,9 @@ class Plan:
             teacher = self.recipes.member(run.name)
             models = [self.fold(teacher, k) for k in held or teacher.folds]
             predict = partial(predict_unlabelled, self, models)
-        made_from = [mixed if recipe.teaches_labelled else "", *others]
+        # Scores get their scale from out-of-fold ones, whichever rows they teach.
+        reads_mixed = recipe.teaches_labelled or run.kind.role == "score"
+        made_from = [mixed if reads_mixed else "", *others]
         return TeacherPlan(run, run.kind, pairs, fingerprint(made_from), predict)
 
     def _teacher_of_file(self, recipe: MemberRecipe) -> TeacherPlan:

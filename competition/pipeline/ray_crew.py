@@ -19,10 +19,10 @@ from competition.pipeline.crew import Builder
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.parcels import Packed, Parcel, bring, files_no_step_leaves, files_of, pack
 from competition.pipeline.ray_cluster import Cluster
-from competition.pipeline.ray_tasks import Desk, Order, build
+from competition.pipeline.ray_tasks import Desk, Task, build
 from competition.pipeline.running import note_of_this_process
-from competition.pipeline.schedule import Machine
-from competition.pipeline.worker import Built, Failed, Lost, Settings
+from competition.pipeline.schedule import Machine, Work
+from competition.pipeline.worker import Built, Failed, Lost, Order, Settings
 
 
 @dataclass(eq=False)
@@ -42,8 +42,7 @@ class RayCrew:
 
     cluster: Cluster
     machine: Machine
-    steps: list[Step]  # of the workspace
-    memory: Mapping[str, int]
+    work: Work
     workspace: Workspace
     settings: Settings
     workers: list[RayWorker] = field(default_factory=list)
@@ -62,6 +61,9 @@ class RayCrew:
         self._build_once = ray.remote(max_retries=0, max_calls=1)(build)
         self._numbers = count()
         self._sent: dict[tuple[Path, int, int], Packed] = {}
+        made_from = fingerprint([[step.name, step.fingerprint] for step in self.work.steps])
+        # The folder of copies: another one for other settings, recipes or rows.
+        self._copy = f"{self.workspace.root.resolve().name}-{made_from}"
 
     def worker_for(self, on_gpu: bool) -> RayWorker | None:
         """Return a builder that is idle; None if there is none."""
@@ -81,14 +83,14 @@ class RayCrew:
         # Without a shared file system, only what takes long is sent away.
         is_sent = bool(cluster.scratch and step.files and (step.shared or step.trains))
         is_here = bool(cluster.scratch) and not is_sent
-        order = Order(
+        order = Order(step.name, step.fingerprint, self.work.recipes.get(step.name))
+        ordered = Task(
             worker.number,
-            step.name,
-            step.fingerprint,
+            order,
             self.settings,
             note_of_this_process(self.workspace).resolve(),
             cluster.home,
-            self._scratch() if cluster.scratch else None,
+            cluster.scratch / self._copy if cluster.scratch else None,
             self._inputs(step) if is_sent else {},
             __version__,
             world=world,
@@ -97,14 +99,14 @@ class RayCrew:
         takes: dict[str, Any] = {
             "num_cpus": min(machine.threads, cluster.home_cores) if is_here else machine.threads,
             "num_gpus": min(machine.gpus_each, 1) if on_gpu else 0,
-            "memory": min(self.memory.get(step.name, 0), cluster.largest),
+            "memory": min(self.work.memory.get(step.name, 0), cluster.largest),
         }
         where = self._together(worker, takes, world) if world > 1 else [{}]
         if is_here:
             where = [{"scheduling_strategy": self._here}]
-        task = self._build_once if on_gpu else self._build
+        build = self._build_once if on_gpu else self._build
         worker.tasks = [
-            task.options(**takes, **each).remote(replace(order, rank=rank), self._desk)
+            build.options(**takes, **each).remote(replace(ordered, rank=rank), self._desk)
             for rank, each in enumerate(where)
         ]
         worker.left = list(worker.tasks)
@@ -128,17 +130,12 @@ class RayCrew:
 
     # --- files, where machines share none ---
 
-    def _scratch(self) -> Path:
-        """Return the folder of the copy: another one for other settings, recipes or rows."""
-        assert self.cluster.scratch is not None
-        made_from = fingerprint([[step.name, step.fingerprint] for step in self.steps])
-        return self.cluster.scratch / f"{self.workspace.root.resolve().name}-{made_from}"
-
     def _inputs(self, step: Step) -> Parcel:
         """Return what a step reads: the rows, the settings, and all that it is made from."""
-        commands = {each.command for each in self.steps}
+        steps = self.work.steps
+        commands = {each.command for each in steps}
         needs = [each for each in in_order([step], commands) if each is not step]
-        paths = files_no_step_leaves(self.workspace, self.steps)
+        paths = files_no_step_leaves(self.workspace, steps)
         # The weights of models are read by the next step alone, outputs also by later ones.
         for each in needs:
             is_model = each.trains is not None and each not in step.needs
@@ -207,7 +204,7 @@ class RayCrew:
         parcel: Parcel
         try:
             ended, parcel = ray.get(task)
-            for each in (step, *(each for each in self.steps if each.along is step)):
+            for each in (step, *(each for each in self.work.steps if each.along is step)):
                 if parcel and each.state != "done":
                     bring(each, parcel, self.workspace)
             return ended
@@ -245,16 +242,11 @@ class RayCrew:
 
 @contextmanager
 def open_ray_crew(
-    cluster: Cluster,
-    steps: list[Step],
-    memory: Mapping[str, int],
-    workspace: Workspace,
-    machine: Machine,
-    has_bars: bool,
+    cluster: Cluster, workspace: Workspace, machine: Machine, work: Work, has_bars: bool
 ) -> Iterator[RayCrew]:
-    """Yield what builds the steps of a workspace on a cluster; `steps` are all of them, the others see `jobs`."""
+    """Yield what builds the steps of a workspace on a cluster; the others see `jobs`."""
     settings = Settings(workspace.root.resolve(), named_workspace(), console.quiet, has_bars)
-    crew = RayCrew(cluster, machine, steps, memory, workspace, settings)
+    crew = RayCrew(cluster, machine, work, workspace, settings)
     try:
         yield crew
     finally:

@@ -18,9 +18,17 @@ from competition import __version__
 from competition.core.errors import InputError
 from competition.core.locks import HOST
 from competition.core.workspace import Workspace
-from competition.pipeline.execute import Step
 from competition.pipeline.parcels import Parcel, files_of, pack, unpack
-from competition.pipeline.worker import Built, Failed, Settings, attempt, portable, spoken_through
+from competition.pipeline.worker import (
+    Built,
+    Failed,
+    Opened,
+    Order,
+    Settings,
+    attempt,
+    portable,
+    spoken_through,
+)
 
 
 class Desk:
@@ -79,13 +87,12 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class Order:
+class Task:
     """A step that is to be built, and how.
 
     Attributes:
         number: by which the desk knows the task.
-        name: of the step.
-        fingerprint: of the step.
+        order: of the step.
         settings: with the root of the workspace of the command.
         note: a file of the running command, which is there where the file system is shared.
         home: the node of the command.
@@ -97,8 +104,7 @@ class Order:
     """
 
     number: int
-    name: str
-    fingerprint: str
+    order: Order
     settings: Settings
     note: Path
     home: str
@@ -109,7 +115,7 @@ class Order:
     world: int = 1
 
 
-def build(order: Order, desk: Any) -> tuple[Built | Failed, Parcel]:
+def build(task: Task, desk: Any) -> tuple[Built | Failed, Parcel]:
     """Build a step; return how it ended, and its files where this machine has a copy of the workspace."""
     import ray
 
@@ -118,13 +124,13 @@ def build(order: Order, desk: Any) -> tuple[Built | Failed, Parcel]:
 
     def send(*message: object) -> None:
         nonlocal said
-        if order.rank == 0:
-            said = desk.say.remote(order.number, message)
+        if task.rank == 0:
+            said = desk.say.remote(task.number, message)
 
     send("host", HOST)
-    with spoken_through(send, order.settings):
+    with spoken_through(send, task.settings):
         try:
-            ended, parcel = _build(order, desk)
+            ended, parcel = _build(task, desk)
         except Exception as error:
             ended, parcel = Failed(portable(error)), {}
     # What is said is heard before the end.
@@ -133,37 +139,40 @@ def build(order: Order, desk: Any) -> tuple[Built | Failed, Parcel]:
     return ended, parcel
 
 
-def _build(order: Order, desk: Any) -> tuple[Built | Failed, Parcel]:
+def _build(task: Task, desk: Any) -> tuple[Built | Failed, Parcel]:
     import ray
 
-    if order.version != __version__:
+    if task.version != __version__:
         raise InputError(
-            f"{HOST} has version {__version__} of comp, and this machine {order.version}: "
+            f"{HOST} has version {__version__} of comp, and this machine {task.version}: "
             "install the same on all."
         )
 
-    root = order.settings.root
-    is_home = ray.get_runtime_context().get_node_id() == order.home
-    if order.scratch is not None and not is_home:
-        root = order.scratch
-        unpack(order.inputs, root, ray.get)
-    elif not order.note.exists():
+    root = task.settings.root
+    is_home = ray.get_runtime_context().get_node_id() == task.home
+    if task.scratch is not None and not is_home:
+        root = task.scratch
+        unpack(task.inputs, root, ray.get)
+    elif not task.note.exists():
         raise InputError(
             f"{HOST} does not see the workspace {root}: share its file system, or name a folder for copies by "
             "--scratch."
         )
 
-    workspace, steps = _opened.setdefault(root, (_Unlocked(root), {}))
-    workspace.desk, workspace.number = desk, order.number
-    workspace.shared_by = "" if order.scratch is None else HOST
-    if order.world > 1:
-        _connect(order, desk)
-    ended = attempt(workspace, steps, order.name, order.fingerprint)
-    if root == order.settings.root or isinstance(ended, Failed) or order.rank:
+    opened = _opened.setdefault(root, Opened(_Unlocked(root)))
+    workspace = opened.workspace
+    assert isinstance(workspace, _Unlocked)
+    workspace.desk, workspace.number = desk, task.number
+    workspace.shared_by = "" if task.scratch is None else HOST
+    if task.world > 1:
+        _connect(task, desk)
+    ended = attempt(opened, task.order)
+    if root == task.settings.root or isinstance(ended, Failed) or task.rank:
         return ended, {}
 
-    step = steps[order.name]
-    paths = [path for each in steps.values() if step in (each, each.along) for path in each.files]
+    step = opened.steps[task.order.name]
+    built = [each for each in opened.steps.values() if step in (each, each.along)]
+    paths = [path for each in built for path in each.files]
     if step.trains is not None:
         paths.append(workspace.log(step.trains))
     return ended, {str(path.relative_to(root)): pack(path) for path in files_of(paths)}
@@ -180,7 +189,7 @@ class _Unlocked(Workspace):
         self, name: str, wait: bool = False, shared: bool = False
     ) -> AbstractContextManager[None]:
         """Hold a lock that is not the command's: it has those of the data and of the steps."""
-        is_step = any(name in steps for _, steps in _opened.values())
+        is_step = any(name in opened.steps for opened in _opened.values())
         return (
             nullcontext()
             if shared or is_step
@@ -199,22 +208,22 @@ class _Unlocked(Workspace):
 
 
 # What this process has opened: steps that follow each other share tables.
-_opened: dict[Path, tuple[_Unlocked, dict[str, Step]]] = {}
+_opened: dict[Path, Opened] = {}
 
 
-def _connect(order: Order, desk: Any) -> None:
+def _connect(task: Task, desk: Any) -> None:
     """Set what a launcher would, for a process whose one GPU is the first that it sees."""
     import ray
 
     address = None
-    if order.rank == 0:
+    if task.rank == 0:
         with socket.socket() as free:
             free.bind(("", 0))
             address = ray.util.get_node_ip_address(), free.getsockname()[1]
-    host, port = ray.get(desk.meet.remote(order.number, address))
+    host, port = ray.get(desk.meet.remote(task.number, address))
     os.environ |= {
-        "RANK": str(order.rank),
-        "WORLD_SIZE": str(order.world),
+        "RANK": str(task.rank),
+        "WORLD_SIZE": str(task.world),
         "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "1",
         "MASTER_ADDR": host,

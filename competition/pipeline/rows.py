@@ -13,6 +13,7 @@ from competition.core.json_files import read_json
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_table
 from competition.data.folds import first_queries
+from competition.data.score_scale import ScoreScale
 from competition.data.targets import Targets, mix_teacher, teacher_targets
 from competition.noise.plan import NestedModels
 from competition.pipeline.keys import PAIRED, FoldPlan
@@ -164,14 +165,27 @@ def fold_targets(
     if recipe.relabel_noise_from and audit is not None:
         targets = actions.soften_labels(targets, kind, ids, tables.flags(audit))
 
-    # A teacher is mixed with the labels as the audit left them.
-    if teacher is not None and teacher.run is not None and recipe.teaches_labelled:
-        held = fold.held[0] if fold.held else None
+    if teacher is None or taught is None:
+        return targets
+
+    of_teacher = teacher.kind
+    held = fold.held[0] if fold.held else None
+    outputs = None
+    if teacher.run is not None and (recipe.teaches_labelled or of_teacher.role == "score"):
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
-        targets = mix_teacher(targets, kind, ids, teacher.kind, outputs, recipe.distill_weight)
-    if teacher is not None and taught is not None and len(taught):
+    if outputs is not None and of_teacher.role == "score":
+        # Of rows that the fold trains on: no label that it holds out.
+        scores = outputs.set_index("example_id").loc[ids]
+        scale = ScoreScale.fit(tables.contest, kind, of_teacher.values(scores)[:, 0], rows)
+        of_teacher, outputs = scale.kind, scale.outputs(outputs)
+        taught = scale.outputs(taught) if len(taught) else taught
+
+    # A teacher is mixed with the labels as the audit left them.
+    if outputs is not None and recipe.teaches_labelled:
+        targets = mix_teacher(targets, kind, ids, of_teacher, outputs, recipe.distill_weight)
+    if len(taught):
         hard = recipe.distill_confidence > 0
-        targets = targets.followed_by(teacher_targets(kind, teacher.kind, taught, hard))
+        targets = targets.followed_by(teacher_targets(kind, of_teacher, taught, hard))
     return targets
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from competition.config.recipe import MemberRecipe
 from competition.pipeline.execute import Step
 
 
@@ -18,6 +19,21 @@ class Machine:
     memory: int
     threads: int  # of each step
     gpus_each: float = 1  # of each step that uses any
+
+
+@dataclass
+class Work:
+    """What may be built; a search adds to it, and its crew sees that.
+
+    Attributes:
+        steps: all, with those that are built along.
+        memory: bytes by the name of a step, as far as they are known.
+        recipes: by the name of a step the recipe that has it, where the workspace does not ask for it.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)
+    recipes: dict[str, MemberRecipe] = field(default_factory=dict)
 
 
 class Schedule:
@@ -36,14 +52,21 @@ class Schedule:
             machine: what they share.
             memory: bytes by the name of a step, as far as they are known.
         """
-        steps = list(steps)
-        waiting = chains(steps, lambda step: float(step.shared or step.trains is not None))
-        steps.sort(key=lambda step: -waiting[step.name])  # stable
-        self._waiting = {step.name: step for step in steps}
+        self._waiting: dict[str, Step] = {}
         self._running: dict[str, Step] = {}
         self._machine = machine
         self._memory = memory
-        self._needs = needs_among(self._waiting)
+        self.add(steps)
+
+    def add(self, steps: Iterable[Step]) -> None:
+        """Take up steps that are to be built, too, each behind what it needs; those that are known are left out."""
+        steps = [*self._running.values(), *self._waiting.values(), *steps]
+        steps = list({step.name: step for step in steps}.values())
+        self._needs = needs_among({step.name: step for step in steps})
+        length = chains(steps, lambda step: float(step.shared or step.trains is not None))
+        waiting = [step for step in steps if step.name not in self._running]
+        waiting.sort(key=lambda step: -length[step.name])  # stable
+        self._waiting = {step.name: step for step in waiting}
 
     def startable(self) -> Iterator[Step]:
         """Yield the steps that may begin now, each of them if no other one does."""

@@ -27,6 +27,10 @@ class TimeLeft:
         left = len(self._left) + (name not in self._left)
         return f"[{self._built + running + 1}/{self._built + left}]"
 
+    def add(self, names: Iterable[str]) -> None:
+        """Count steps that are to be built, too."""
+        self._left += [name for name in names if name not in self._left]
+
     def skip(self, name: str) -> None:
         """Leave out a step that something else has built."""
         if name in self._left:

@@ -13,21 +13,26 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import TaskID
 
+from competition.config.recipe import MemberRecipe
 from competition.core import distributed
 from competition.core.commands import set_workspace
 from competition.core.console import console, drawn_by
-from competition.core.errors import CompError, InputError
+from competition.core.errors import CompError, Diverged, InputError
 from competition.core.signals import Interrupted, install_handlers
 from competition.core.workspace import DATA_LOCK, Workspace
-from competition.pipeline.execute import Step
+from competition.pipeline.execute import Step, in_order
+
+if TYPE_CHECKING:
+    from competition.pipeline.steps import Pipeline
 
 Send = Callable[..., None]
 
@@ -64,8 +69,48 @@ class Settings:
     has_bars: bool  # whether the other process draws progress
 
 
+@dataclass(frozen=True)
+class Order:
+    """A step that is to be built.
+
+    Attributes:
+        name: of the step.
+        fingerprint: that it must have.
+        recipe: that has the step, where the workspace may not ask for it; no file need hold it.
+    """
+
+    name: str
+    fingerprint: str
+    recipe: MemberRecipe | None = None
+
+
+@dataclass
+class Opened:
+    """A workspace that this process builds steps of, which share tables."""
+
+    workspace: Workspace
+    steps: dict[str, Step] = field(default_factory=dict)  # that are known, by their names
+    _pipeline: Pipeline | None = None
+
+    def find(self, order: Order) -> Step | None:
+        """Return the step of an order; None where there is no such step, or another of that name."""
+        from competition.pipeline.steps import Pipeline
+
+        if self._pipeline is None:
+            pipeline = Pipeline(self.workspace)
+            self.steps |= {step.name: step for step in pipeline.steps()}
+            self._pipeline = pipeline
+        if order.recipe is not None and order.name not in self.steps:
+            self._pipeline.recipes.add(order.recipe)
+            steps = in_order(self._pipeline.recipe_steps(order.recipe.name))
+            self.steps |= {step.name: step for step in steps}
+
+        step = self.steps.get(order.name)
+        return step if step is not None and step.fingerprint == order.fingerprint else None
+
+
 def serve(connection: Connection, settings: Settings) -> None:
-    """Build the steps whose names and fingerprints come through a connection, until it is closed."""
+    """Build the steps that are ordered through a connection, until it is closed."""
     # Ctrl-C reaches all processes of a terminal: the other one hears it, and ends this one by SIGTERM.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -80,10 +125,10 @@ def serve(connection: Connection, settings: Settings) -> None:
             # The other process has died: SIGTERM is on its way.
             pass
 
-    steps: dict[str, Step] = {}
+    opened = Opened(Workspace(settings.root))
     with spoken_through(send, settings):
         while (order := _receive(connection)) is not None:
-            send("end", attempt(Workspace(settings.root), steps, *order))
+            send("end", attempt(opened, order))
 
 
 @contextmanager
@@ -99,12 +144,13 @@ def spoken_through(send: Send, settings: Settings) -> Iterator[None]:
         yield
 
 
-def _receive(connection: Connection) -> tuple[str, str] | None:
+def _receive(connection: Connection) -> Order | None:
     try:
-        name, fingerprint = connection.recv()
+        order = connection.recv()
     except (EOFError, OSError):
         return None
-    return name, fingerprint
+    assert isinstance(order, Order)
+    return order
 
 
 def _end_with_parent() -> None:
@@ -115,33 +161,28 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def attempt(
-    workspace: Workspace, steps: dict[str, Step], name: str, fingerprint: str
-) -> Built | Failed:
-    """Build a step; the steps of the workspace are made first where there are none yet."""
+def attempt(opened: Opened, order: Order) -> Built | Failed:
+    """Build a step."""
     try:
         with install_handlers():
-            return _build(workspace, steps, name, fingerprint)
+            return _build(opened, order)
     except Interrupted:
         return Failed(None)
     except Exception as error:
         return Failed(portable(error))
 
 
-def _build(workspace: Workspace, steps: dict[str, Step], name: str, fingerprint: str) -> Built:
-    from competition.pipeline.steps import Pipeline
-
+def _build(opened: Opened, order: Order) -> Built:
+    workspace = opened.workspace
     with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
-        if not steps:
-            steps |= {step.name: step for step in Pipeline(workspace).steps()}
-        step = steps.get(name)
-        if step is None or step.fingerprint != fingerprint:
+        step = opened.find(order)
+        if step is None:
             raise CompError(
-                f"The settings or the data have changed since this command began, so {name} is another step now: "
-                "run the same command again."
+                f"The settings or the data have changed since this command began, so {order.name} is another step "
+                "now: run the same command again."
             )
 
-        with workspace.lock(name, wait=True):
+        with workspace.lock(step.name, wait=True):
             # Along with another step, or by another command.
             if distributed.broadcast_from_main(step.state) == "done":
                 return Built(here=False)
@@ -155,7 +196,8 @@ def portable(error: Exception) -> Exception:
     """Return an error that another process can read, with its traceback as a note."""
     copy = error
     if isinstance(error, CompError):
-        copy = (InputError if isinstance(error, InputError) else CompError)(str(error))
+        kinds = (InputError, Diverged, CompError)
+        copy = next(kind for kind in kinds if isinstance(error, kind))(str(error))
     elif type(error).__module__ != "builtins":
         copy = RuntimeError(f"{type(error).__name__}: {error}")
     copy.add_note(traceback.format_exc())

@@ -13,8 +13,16 @@ outputs q are held out, both are compared:
     ratio = Cov(p, y) / Cov(q, y) on training rows * Cov(p, q) / Var(p) on test rows
 
 No scale of p or q changes it. It is 1 where p and q know the same, or where p knows that and more; it is less where q
-knows what p does not, so that the weakest run is the best one to compare with. `benchmarks/in_sample.py` measures how
-often the test is right.
+knows what p does not, so that the weakest run is the best one to compare with.
+
+A model that has fitted its rows may say such wild things of test rows that their spread hides it. But it says nearly
+the same of two rows with nearly the same text, while the labels of two such rows differ by chance as well, which only
+who saw them can follow. So the same ratio is taken of differences d between near rows (`neighbours.py`):
+
+    ratio of near rows = E(dp dy) on training rows / E(dp dp) on test rows
+
+It is for outputs on the scale of the labels. Times Cov(p, q) of test rows / Cov(q, y), where that is below 1, it does
+not rise where p is timid. `benchmarks/in_sample.py` measures how often the tests are right.
 """
 
 from collections.abc import Callable
@@ -23,10 +31,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from competition.core.arrays import Array, Codes
+from competition.scoring.neighbours import near_pairs
 
-# Held-out outputs stay below, fitted ones are above: with a run to compare with, and without.
+# Held-out outputs stay below, fitted ones are above: with a run to compare with, without, and between near rows.
 LIMIT = 1.2
 LIMIT_ALONE = 1.5
+LIMIT_NEAR = 1.3
 _SURE = 1.05  # the low end of the interval must be above, too
 _GROUPS = 20  # of queries, that the jackknife leaves out
 _Z = 1.96
@@ -34,12 +44,13 @@ _Z = 1.96
 
 @dataclass(frozen=True)
 class Side:
-    """Rows of one split: `(rows, targets)` each, and the query of each row `(rows,)`."""
+    """Rows of one split: `(rows, targets)` each, the query of each row `(rows,)`, and features of its text."""
 
     outputs: Array
     query: Codes
     reference: Array | None = None  # the outputs of a run of this workspace
     labels: Array | None = None  # of training rows
+    features: Array | None = None  # (rows, features)
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,16 @@ class InSampleTest:
     ratio: float
     low: float  # of an interval of 95 %
     limit: float
+    near: "InSampleTest | None" = None  # the same between near rows
 
     @property
     def flagged(self) -> bool:
         """True where the outputs are those of rows that their model was fitted on."""
+        return self.exceeds or (self.near is not None and self.near.exceeds)
+
+    @property
+    def exceeds(self) -> bool:
+        """True where this ratio is above its limit."""
         return self.ratio > self.limit and self.low > _SURE
 
 
@@ -67,25 +84,28 @@ def check_in_sample(train: Side, test: Side, within: bool = False) -> InSampleTe
     sides = [_centred(side) if within else side for side in (train, test)]
     # A model that was fitted to every row says wild things of others; they are no spread.
     bounds = np.percentile(sides[0].outputs, (1, 99), axis=0)
-    sides = [replace(side, outputs=side.outputs.clip(*bounds)) for side in sides]
-    counts = [_sums(side) for side in sides]
-    groups = [side.query % _GROUPS for side in sides]
-    of_groups = [
-        np.stack([np.bincount(group, column, _GROUPS) for column in count.T], axis=1)
-        for group, count in zip(groups, counts, strict=True)
-    ]  # (groups, sums) each
+    train, test = (replace(side, outputs=side.outputs.clip(*bounds)) for side in sides)
+    sums = [_sums_of_groups(_row_sums(side), side.query) for side in (train, test)]
+    compared = train.reference is not None
 
-    def ratio(left_out: int | None = None) -> float:
-        train_sums, test_sums = (
-            each.sum(axis=0) - (0 if left_out is None else each[left_out]) for each in of_groups
-        )
-        return _ratio(train_sums, test_sums, train.outputs.shape[1], train.reference is not None)
+    targets = train.outputs.shape[1]
+    overall = _tested(
+        lambda left: _ratio(*_left(sums, left), targets, compared),
+        LIMIT if compared else LIMIT_ALONE,
+    )
+    # The scale of a score that ranks is its own.
+    if within or not compared or train.features is None or test.features is None:
+        return overall
+    return replace(overall, near=_check_near(train, test, _scale(*_left(sums, None), targets)))
 
-    limit = LIMIT_ALONE if train.reference is None else LIMIT
-    value = ratio()
+
+def _tested(ratio: Callable[[int | None], float], limit: float, scale: float = 1.0) -> InSampleTest:
+    """Return a test by a ratio, of all groups or without one, times a scale."""
+    value = ratio(None)
     if not np.isfinite(value) or value <= 0:
-        return InSampleTest(value if np.isfinite(value) else np.nan, np.nan, limit)
-    return InSampleTest(value, value * np.exp(-_Z * _jackknife(ratio)), limit)
+        return InSampleTest(value * scale if np.isfinite(value) else np.nan, np.nan, limit)
+    low = value * scale * np.exp(-_Z * _jackknife(ratio))
+    return InSampleTest(value * scale, low, limit)
 
 
 def _jackknife(ratio: Callable[[int], float]) -> float:
@@ -95,6 +115,18 @@ def _jackknife(ratio: Callable[[int], float]) -> float:
         return np.inf
     logs = np.log(values)
     return float(np.sqrt((_GROUPS - 1) / _GROUPS * ((logs - logs.mean()) ** 2).sum()))
+
+
+def _sums_of_groups(rows: Array, query: Codes) -> Array:
+    """Return the sums of rows `(rows, sums)` over each group of queries, `(groups, sums)`."""
+    group = query % _GROUPS
+    return np.stack([np.bincount(group, column, _GROUPS) for column in rows.T], axis=1)
+
+
+def _left(sums: list[Array], left_out: int | None) -> tuple[Array, Array]:
+    """Return the sums of both splits over all groups but one, `(sums,)` each."""
+    train, test = (each.sum(axis=0) - (0 if left_out is None else each[left_out]) for each in sums)
+    return train, test
 
 
 def _centred(side: Side) -> Side:
@@ -112,7 +144,10 @@ def _centred(side: Side) -> Side:
     return Side(outputs, side.query, less_mean(side.reference), less_mean(side.labels))
 
 
-def _sums(side: Side) -> Array:
+# --- of all rows ---
+
+
+def _row_sums(side: Side) -> Array:
     """Return what each row adds to first and second moments: 1, p, y, q and their products."""
     p = side.outputs
     y = np.zeros_like(p) if side.labels is None else side.labels
@@ -121,20 +156,51 @@ def _sums(side: Side) -> Array:
     return np.hstack(parts)
 
 
+def _moments(sums: Array, targets: int) -> dict[str, float]:
+    """Return the covariances, summed over the targets."""
+    n = max(sums[0], 1.0)
+    p, y, q, pp, py, qy, pq = sums[1:].reshape(-1, targets) / n
+    pairs = {"pp": (pp, p, p), "py": (py, p, y), "qy": (qy, q, y), "pq": (pq, p, q)}
+    return {name: float((both - a * b).sum()) for name, (both, a, b) in pairs.items()}
+
+
 def _ratio(train: Array, test: Array, targets: int, compared: bool) -> float:
     """Return the ratio from the sums of both splits; NaN where outputs do not vary."""
-
-    def moments(sums: Array) -> dict[str, float]:
-        # Covariances, summed over the targets.
-        n = max(sums[0], 1.0)
-        p, y, q, pp, py, qy, pq = sums[1:].reshape(-1, targets) / n
-        pairs = {"pp": (pp, p, p), "py": (py, p, y), "qy": (qy, q, y), "pq": (pq, p, q)}
-        return {name: float((both - a * b).sum()) for name, (both, a, b) in pairs.items()}
-
-    of_train, of_test = moments(train), moments(test)
+    of_test = _moments(test, targets)
     if of_test["pp"] <= 0:
         return np.nan
-    ratio = of_train["py"] / of_test["pp"]
-    if not compared:
-        return ratio
-    return ratio / of_train["qy"] * of_test["pq"] if of_train["qy"] > 0 else np.nan
+    ratio = _moments(train, targets)["py"] / of_test["pp"]
+    return ratio * _scale(train, test, targets) if compared else ratio
+
+
+def _scale(train: Array, test: Array, targets: int) -> float:
+    """Return the scale of the outputs, Cov(p, q) on test rows / Cov(q, y); NaN where the run follows no label."""
+    followed = _moments(train, targets)["qy"]
+    return _moments(test, targets)["pq"] / followed if followed > 0 else np.nan
+
+
+# --- between near rows ---
+
+
+def _check_near(train: Side, test: Side, scale: float) -> InSampleTest | None:
+    """Test the differences between near rows; None where there are none."""
+    assert train.features is not None
+    assert test.features is not None
+    assert train.labels is not None
+    pairs = near_pairs(train.features, test.features, train.query, test.query)
+    if not np.isfinite(scale) or not all(len(each.one) for each in pairs):
+        return None
+
+    sums = []
+    for side, of_side, followed in zip(
+        (train, test), pairs, (train.labels, test.outputs), strict=True
+    ):
+        p, y = (each[of_side.one] - each[of_side.other] for each in (side.outputs, followed))
+        rows = np.column_stack([np.ones(len(p)), (p * y).sum(axis=1)])
+        sums.append(_sums_of_groups(rows, side.query[of_side.one]))
+
+    def ratio(left_out: int | None) -> float:
+        (n, follows), (m, spread) = _left(sums, left_out)
+        return float(follows / n / (spread / m)) if n > 0 and m > 0 and spread > 0 else np.nan
+
+    return _tested(ratio, LIMIT_NEAR, min(1.0, scale))

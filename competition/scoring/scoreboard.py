@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +25,23 @@ SCOREBOARD_COLUMNS = (
     *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
     "basis", "label_paths", *(f"flatters{part}" for part in ("", "_low", "_high")),
 )  # fmt: skip
+
+
+_NUMBERS = tuple(
+    f"{name}{part}" for name in (*_ESTIMATES, "flatters") for part in ("", "_low", "_high")
+)
+
+
+def read_scoreboard(table: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a scoreboard as CSV, by their columns; NaN for numbers that are not there.
+
+    Raises:
+        KeyError, ValueError, csv.Error: it is no such table.
+    """
+    for cells in csv.DictReader(table):
+        # A table of an earlier version lacks some.
+        numbers = {name: float(cells.get(name) or math.nan) for name in _NUMBERS}
+        yield cells | numbers | {"queries": int(cells["queries"])}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Outputs of a model for many pairs, each example exactly once, whatever the number of processes."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import torch
@@ -14,8 +16,9 @@ from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, collate, shard
 from competition.training.oom import Budget
 
-# Of more tokens at a time, what passes from layer to layer does not stay in a CPU's cache.
-MAX_TOKENS_ON_CPU = 4_096
+# Of more tokens at a time, what passes from layer to layer does not stay in a CPU's cache; for fewer
+# in all, packing the weights costs more than it saves.
+MAX_TOKENS_ON_CPU = 2_048
 
 
 def predict(
@@ -61,8 +64,14 @@ def predict(
     # An evaluation between epochs leaves the mode as it was.
     was_training = model.training
     model.eval()
-    with torch.inference_mode(), accelerator.autocast():
-        budget.for_each_micro_batch(predict_rows, own, pairs.lengths(), len(pairs.views))
+    lengths = pairs.lengths()
+    are_many = len(pairs.views) * int(lengths[own].sum()) >= MAX_TOKENS_ON_CPU
+    with (
+        torch.inference_mode(),
+        accelerator.autocast(),
+        model.packed() if are_many else nullcontext(),
+    ):
+        budget.for_each_micro_batch(predict_rows, own, lengths, len(pairs.views))
     model.train(was_training)
 
     kind = model.kind

@@ -143,6 +143,18 @@ def test_seeds_have_audits_of_their_own(tmp_path: Path) -> None:
     assert found.loc[("task2", "weight"), "score"] == pytest.approx(sum(scores) / 2, abs=1e-12)
 
 
+def test_an_audit_that_drops_nothing_is_one_line(ablated: Workspace, tmp_path: Path) -> None:
+    # It doubts itself on so few rows, which LEXICAL_ALONE overrules.
+    settings = LEXICAL_ALONE.replace("noise_despite_doubts = true", "")
+    workspace = make_workspace(tmp_path / "w", queries=30, settings=settings)
+    printed = ablate(workspace, "--fold", "0")
+    assert printed.count("The audit drops no row") == 1
+    assert "without the rows that the audit drops (biased" not in printed
+    tasks = pd.read_csv(workspace.ablation("noise-lexical", 0))["task"]
+    assert set(tasks) == set(TASKS)
+    assert "The audit drops no row" not in ablate(ablated)
+
+
 def test_what_does_not_fit_is_refused(ablated: Workspace) -> None:
     root = ablated.root
     assert "learns from no other run" in refused("ablate", "losses", "--nested", "-w", root)

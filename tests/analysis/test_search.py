@@ -1,23 +1,23 @@
 """A search finds what is planted and reports no gain where there is none; nothing is trained here."""
 
 import sys
-from collections.abc import Sequence
+from collections import deque
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 
 from benchmarks.search import FOLDS, SPACE, Made, studies
-from competition.analysis.search import Trial, best_trial, confirm, search
+from competition.analysis.confirmation import confirm
+from competition.analysis.search import Training, Trial, best_trial, search
 from competition.cli.tune import describe_confirmation
-from competition.config.search_space import Changes
-from competition.core.arrays import Array
 from competition.core.errors import Diverged, InputError
 from competition.scoring.intervals import Estimate
 
 
 def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
-    return search(SPACE, made, trials, seed, lambda _: None)
+    return search(SPACE, made, trials, seed, lambda *_: None)
 
 
 @pytest.mark.slow
@@ -61,11 +61,11 @@ def test_a_search_is_a_function_of_its_seed_and_goes_on_where_it_was() -> None:
 class Diverging(Made):
     """Trains nothing at high rates: some trials diverge in their first fold, others in their third."""
 
-    def count(self, changes: Changes, repeat: int, folds: Sequence[int]) -> Array:
-        rate = changes.get("rate", 0.0)
-        if rate > 0.5 or (rate > 0.1 and len(folds) > 2):
-            raise Diverged("the loss of step 3 of 9 is nan")
-        return super().count(changes, repeat, folds)
+    def diverged(self, training: Training) -> Diverged | None:
+        rate = training.changes.get("rate", 0.0)
+        if rate > 0.5 or (rate > 0.1 and training.fold == 2):
+            return Diverged("the loss of step 3 of 9 is nan")
+        return None
 
 
 def test_a_search_goes_on_behind_trainings_that_diverge() -> None:
@@ -80,6 +80,33 @@ def test_a_search_goes_on_behind_trainings_that_diverge() -> None:
     assert best is not None
     assert not best.diverged
     assert run(Diverging(2, planted=0.04), 20) == trials
+
+
+class Beside(Diverging):
+    """Several trials at a time, whose trainings end in any order."""
+
+    def __init__(self, seed: int, at_a_time: int, order: int) -> None:
+        super().__init__(seed, planted=0.04)
+        self.at_a_time = at_a_time
+        self._order = Random(order)
+
+    def next(self, waiting: deque[Training]) -> Training:
+        waiting.rotate(self._order.randrange(len(waiting)))
+        return waiting.popleft()
+
+
+def test_the_order_in_which_trainings_end_changes_nothing() -> None:
+    for at_a_time in (2, 3):
+        first, *others = (Beside(2, at_a_time, order) for order in range(4))
+        trials = run(first, 20)
+        assert len({repr(sorted(trial.changes.items())) for trial in trials}) > 15
+        assert any(not trial.complete for trial in trials)
+        assert any(trial.diverged for trial in trials)
+        assert all(run(other, 20) == trials for other in others)
+        assert run(Beside(2, at_a_time, 9), 11) == trials[:11]
+        # Each is drawn without those beside it, so another number is another search.
+        assert trials != run(Diverging(2, planted=0.04), 20)
+    assert run(Beside(2, 1, 0), 20) == run(Diverging(2, planted=0.04), 20)
 
 
 def test_a_trial_behind_the_median_of_earlier_ones_is_stopped() -> None:

@@ -4,8 +4,10 @@ import json
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from competition.analysis.distillation import write_student
 from competition.core.workspace import Workspace
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
@@ -39,6 +41,19 @@ def test_what_cannot_be_a_student_is_refused_and_writes_nothing(
     assert sentence in refused("distill", *words, "-w", taught.root)
     now = sorted(taught.recipe_folder.glob("*")) if taught.recipe_folder.is_dir() else []
     assert now == files
+
+
+def test_a_student_of_scores_predicts_a_gain(taught: Workspace, tmp_path: Path) -> None:
+    examples = pd.read_parquet(taught.examples)
+    ranked = examples[["example_id"]].assign(score=-examples["example_id"])
+    ranked.to_csv(tmp_path / "ranked.csv", index=False)
+    words = ("member", "add", "ranked", tmp_path / "ranked.csv", "--kind", "score")
+    result = comp(*words, "--scheme", "five", "-w", taught.root)
+    assert result.exit_code == 0, result.output
+
+    written = write_student(taught, "ranked", "of-scores", {})
+    assert tomllib.loads(written.read_text())["set"]["kind"] == "gain"
+    written.unlink()
 
 
 @pytest.mark.slow

@@ -8,10 +8,14 @@ import pandas as pd
 import pytest
 
 from competition.analysis import tuning
+from competition.analysis.trainings import OneAfterAnother
 from competition.analysis.tuning import Tuning
 from competition.core.errors import Diverged
 from competition.core.workspace import Workspace
+from competition.pipeline import crew
+from competition.pipeline.steps import Pipeline
 from tests.conftest import artefacts, comp, make_workspace, refused
+from tests.processes import _SERVER
 
 # Two trees are too few: more of them are a gain that no noise hides.
 SETTINGS = """
@@ -37,6 +41,12 @@ def command(space: Workspace, trials: int) -> list[str | Path]:
     return ["tune", "lexical", *options, "-w", space.root]
 
 
+def table_of(space: Workspace) -> Path:
+    """Return the table of the one search with `mine.toml`."""
+    (path,) = space.root.glob("reports/tune-lexical-mine-*.csv")
+    return path
+
+
 @pytest.mark.slow
 def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None:
     result = comp(*command(start, 4))
@@ -44,7 +54,7 @@ def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None
     words = " ".join(result.output.split())
     assert "Found a gain. To adopt it: comp train --recipe lexical --set n_estimators=20" in words
     assert "The folds that chose it also confirm it" in words
-    table = pd.read_csv(start.tuning("lexical"))
+    table = pd.read_csv(table_of(start))
     assert table["trial"].tolist()[:4] == [0, 1, 2, 3]
     *_, confirmed = table.to_dict("records")
     assert confirmed["run"].endswith(", fresh seeds")
@@ -67,16 +77,16 @@ def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None
         unconfirmed = comp(*command(start, 4))
     assert unconfirmed.exit_code == 0
     assert "No gain: on a fresh seed, the best trial or lexical diverges." in unconfirmed.output
-    assert not pd.read_csv(start.tuning("lexical"))["run"].str.endswith("fresh seeds").any()
+    assert not pd.read_csv(table_of(start))["run"].str.endswith("fresh seeds").any()
     assert comp(*command(start, 4)).exit_code == 0
 
     # The same search again trains nothing and says the same; one trial more goes on with it.
-    before, found = start.tuning("lexical").read_bytes(), artefacts(start.root)
+    before, found = table_of(start).read_bytes(), artefacts(start.root)
     again = comp(*command(start, 4))
     assert "train lexical" not in again.output
-    assert (start.tuning("lexical").read_bytes(), artefacts(start.root)) == (before, found)
+    assert (table_of(start).read_bytes(), artefacts(start.root)) == (before, found)
     assert comp(*command(start, 5)).exit_code == 0
-    longer = pd.read_csv(start.tuning("lexical"))
+    longer = pd.read_csv(table_of(start))
     assert longer["run"].tolist()[:4] == table["run"].tolist()[:4]
 
     (line,) = [line for line in result.output.splitlines() if "To adopt it: " in line]
@@ -102,10 +112,48 @@ def test_a_search_that_is_cut_off_ends_with_the_bytes_of_one_that_is_not(
                 patch.setattr("competition.analysis.tuning.best_trial", interrupt)
                 assert comp(*command(space, 1)).exit_code != 0
             assert list(space.oof.iterdir())
-            assert not space.tuning("lexical").exists()
+            assert not list(space.root.glob("reports/tune-*"))
         assert comp(*command(space, 1)).exit_code == 0
-        made.append((artefacts(space.root), space.tuning("lexical").read_bytes()))
+        made.append((artefacts(space.root), table_of(space).read_bytes()))
     assert made[0] == made[1]
+
+
+@pytest.mark.slow
+def test_two_trials_at_a_time_are_the_same_search_again_whatever_was_done_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is no recipe of competition.toml; the first command ends in the midst of the search."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(crew, "CONTEXT", _SERVER)
+    settings = SETTINGS.replace('"lexical"', '"r2"', 1)
+    made = []
+    for name in ("cut", "whole"):
+        space = make_workspace(tmp_path / name, queries=60, settings=settings)
+        (space.root / "mine.toml").write_text(SPACE, encoding="utf-8")
+        if name == "cut":
+            with monkeypatch.context() as patch:
+                patch.setattr("competition.analysis.tuning.best_trial", interrupt)
+                cut = comp(*command(space, 3), "--jobs", "2")
+            assert cut.exit_code == 128 + 2, cut.output
+            assert len(list(space.oof.glob("lexical-*/fold-*.parquet"))) in range(5, 15)
+        done = comp(*command(space, 3), "--jobs", "2")
+        assert done.exit_code == 0, done.output
+        assert "Found a gain." in done.output
+        made.append((artefacts(space.root), table_of(space).read_bytes()))
+    assert made[0] == made[1]
+    assert len(pd.read_csv(table_of(space))) == 3 + 1
+    assert len(list(space.models.iterdir())) == 2
+
+    # A trial is no recipe yet, and `comp compare` says how it becomes one.
+    table = pd.read_csv(table_of(space))
+    trial = table.iloc[0]
+    told = refused("compare", trial["run"], "lexical", "-w", space.root)
+    command_of_trial = f"comp train --recipe lexical --set n_estimators={trial['n_estimators']} "
+    assert f"is a trial of a search, which has no recipe file: `{command_of_trial}" in told
+
+    # A search of one trial at a time is another one, and has a table of its own.
+    assert comp(*command(space, 1)).exit_code == 0
+    assert len(list(space.root.glob("reports/tune-lexical-mine-*.csv"))) == 2
 
 
 def interrupt(*_: object) -> None:
@@ -174,7 +222,7 @@ def test_a_key_changes_nothing_only_where_no_value_of_it_does(
     """A default beside other values is none that is switched off; that of a teacher without one is."""
     text = "layer_decay = [1.0, 0.9]\ndistill_weight = [0.2, 0.4]\n"
     (start.root / "idle.toml").write_text(f"[keys]\n{text}", encoding="utf-8")
-    Tuning(start, "c1", None, start.root / "idle.toml")
+    Tuning(OneAfterAnother(Pipeline(start)), "c1", None, start.root / "idle.toml", 0)
     told = " ".join(capsys.readouterr().err.split())
     assert "warning: distill_weight changes nothing: what it belongs to is switched off." in told
 

@@ -3,20 +3,20 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.progress import Progress as Bar
 
 from competition.core.console import drawn_by, progress
-from competition.core.errors import CompError
+from competition.core.errors import CompError, Diverged
 from competition.pipeline import crew, jobs
-from competition.pipeline.crew import Worker
+from competition.pipeline.crew import Builder, Worker
 from competition.pipeline.execute import Step
-from competition.pipeline.schedule import Machine
+from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.steps import Pipeline
-from competition.pipeline.worker import _Board, _Lines, portable
+from competition.pipeline.worker import Built, Failed, _Board, _Lines, portable
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
 from tests.processes import _SERVER
 from tests.soak.faults import small_workspace
@@ -97,13 +97,67 @@ def test_a_step_that_fails_says_what_it_says_alone_and_the_others_end(tmp_path: 
     assert not space.run_card("lexical").exists()
 
 
+class Scripted:
+    """A crew of one, whose steps end as a script says."""
+
+    def __init__(self, ends: dict[str, object]) -> None:
+        self.ends = ends
+        self.workers = [Builder()]
+        self.begun: list[str] = []
+
+    def worker_for(self, on_gpu: bool) -> Builder | None:
+        return self.workers[0] if self.workers[0].step is None else None
+
+    def begin(self, worker: Builder, step: Step) -> None:
+        self.begun.append(step.name)
+
+    def messages(self) -> Iterator[tuple[Builder, tuple[object, ...]]]:
+        yield self.workers[0], ("end", self.ends.get(self.begun[-1], Built(True)))
+
+
+class Unheard:
+    """Nobody looks."""
+
+    def begin(self, *_: object) -> None:
+        pass
+
+    end = begin
+
+
+def test_what_follows_is_built_too_and_a_training_that_diverges_is_no_failure_then() -> None:
+    made = {name: Step(name, name, (), lambda: None, lambda: None) for name in "abcd"}
+    heard = []
+
+    def follow(step: Step, diverged: Diverged | None) -> list[Step]:
+        heard.append((step.name, str(diverged)))
+        if step.name == "d":
+            raise CompError("enough")
+        return {"a": [made["b"], made["c"]], "b": [made["c"], made["d"]]}.get(step.name, [])
+
+    def run(follow: object, **ends: object) -> list[str]:
+        crew = Scripted(ends)
+        some = jobs._Run([made["a"]], Machine(1, 0, 0, 1), Work(), None, Unheard(), follow)
+        some.finish_all(crew)
+        return crew.begun
+
+    diverged = Failed(portable(Diverged("the loss is nan")))
+    with pytest.raises(CompError, match=r"^enough$"):
+        run(follow, b=diverged)
+    # What is asked for twice is built once.
+    none = "None"
+    assert heard == [("a", none), ("b", "the loss is nan"), ("c", none), ("d", none)]
+    assert run(None) == ["a"]
+    with pytest.raises(Diverged):
+        run(None, a=diverged)
+
+
 def test_changed_settings_are_noticed(tmp_path: Path) -> None:
     space = make_workspace(tmp_path, settings=LEXICAL_ALONE)
     steps = Pipeline(space).steps()
     space.settings_file.write_text(LEXICAL_ALONE.replace("= 15", "= 16"), encoding="utf-8")
     machine = Machine(jobs=2, gpus=0, memory=0, threads=1)
     with pytest.raises(CompError, match=r"train lexical fold \d is another step now: run the same"):
-        jobs.execute_jobs(space, steps, machine, {})
+        jobs.execute_jobs(space, steps, machine, Work(steps))
     assert space.folds("five").is_file()
     assert not space.oof_fold("lexical", 0).exists()
 
@@ -127,7 +181,7 @@ def test_a_process_keeps_its_gpu_and_work_without_one_leaves_free_gpus_alone(
 
     monkeypatch.setattr(crew, "Worker", Made)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    some = crew.Crew(None, Machine(jobs=3, gpus=2, memory=0, threads=1))
+    some = crew.Crew(None, Machine(jobs=3, gpus=2, memory=0, threads=1), Work())
     train = Step("train", "", (), lambda: None, lambda: None, shared=True)
     folds = Step("folds", "", (), lambda: None, lambda: None)
 
@@ -161,7 +215,7 @@ def test_the_board_shows_what_a_process_draws() -> None:
             self.lines: dict[int, int] = {}
 
     bar = Bar()
-    run, worker = jobs._Run([], Machine(2, 0, 0, 1), {}, bar, None), Drawn()
+    run, worker = jobs._Run([], Machine(2, 0, 0, 1), Work(), bar, None), Drawn()
     for message in sent[:3]:
         run._hear(worker, message)
     (task,) = bar.tasks

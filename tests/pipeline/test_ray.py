@@ -13,14 +13,15 @@ import pytest
 
 from competition.core.errors import CompError
 from competition.core.workspace import Workspace
-from competition.pipeline import jobs
+from competition.pipeline import crew, jobs
 from competition.pipeline.crew import Builder
 from competition.pipeline.execute import Step
 from competition.pipeline.parcels import Packed, bring, files_no_step_leaves, files_of, pack, unpack
 from competition.pipeline.ray_tasks import Desk
-from competition.pipeline.schedule import Machine
+from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.worker import Built, Lost
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace, refused
+from tests.processes import _SERVER
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def test_a_killed_task_begins_again_and_two_nodes_leave_the_bytes_of_one_process
     two_nodes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second node has no file system in common with the command; clocks differ by an hour."""
+    monkeypatch.setattr(crew, "CONTEXT", _SERVER)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     one = make_workspace(tmp_path / "one", settings=LEXICAL_ALONE).root
     two = Path(shutil.copytree(one, tmp_path / "two"))
@@ -67,6 +69,19 @@ def test_a_killed_task_begins_again_and_two_nodes_leave_the_bytes_of_one_process
     assert "lost and begins again: its process on" in done.stderr
     assert artefacts(two) == artefacts(one)
     assert list(scratch.glob("two-*/oof/lexical/fold-*.parquet"))
+
+    # Trials of a search, which no file of the workspace names, are trained there, too.
+    space = tmp_path / "space.toml"
+    space.write_text("[keys]\nn_estimators = [2, 3]\n", encoding="utf-8")
+    tune = ("tune", "lexical", "--trials", "2", "--space", space, "--jobs", "2")
+    for root, where in ((one, ()), (two, options)):
+        tuned = comp(*tune, *where, "-w", root)
+        assert tuned.exit_code == 0, tuned.output
+        assert "No gain: no trial over all folds was better than lexical." in tuned.stdout
+    assert list(scratch.glob("two-*/oof/lexical-n_estimators=*/fold-*.parquet"))
+    assert artefacts(two) == artefacts(one)
+    (table,) = two.glob("reports/tune-*")
+    assert table.read_bytes() == (one / table.relative_to(two)).read_bytes()
 
     # What another machine wrote may seem to be from the future, or older than what it was made from.
     for number, path in enumerate(sorted(two.rglob("*"))):
@@ -125,7 +140,7 @@ class Unheard:
 @pytest.mark.parametrize("deaths", [0, 2, 3])
 def test_a_step_that_is_lost_begins_again_before_others_but_not_for_ever(deaths: int) -> None:
     first, second = (Step(name, name, (), lambda: None, lambda: None) for name in "ab")
-    run = jobs._Run([first, second], Machine(1, 0, 0, 1), {}, None, Unheard())
+    run = jobs._Run([first, second], Machine(1, 0, 0, 1), Work(), None, Unheard())
     crew = Dying(deaths)
     if deaths == 3:
         with pytest.raises(CompError, match=r"^a was begun 3 times and lost: it died\.$"):

@@ -20,6 +20,7 @@ CLASSES = list(CONTEST.kind("classes").outputs)
 BOTH = 'distill_rows = ["test", "unlabelled"]\n'
 FILE = 'distill_from = "@unlabelled"\ndistill_rows = ["unlabelled"]\n'
 LEXICAL = 'model = "lexical"\n'
+KINDS = ("classes", "gain", "substitute")
 
 
 def run(space: Workspace, *arguments: str | Path) -> str:
@@ -147,6 +148,45 @@ def test_a_teacher_that_may_have_seen_the_fold_is_named(space: Workspace) -> Non
     )
 
 
+def test_scores_teach_what_rows_are_that_score_alike(space: Workspace) -> None:
+    pipeline = Pipeline(space)
+    taught = pipeline.tables.read_run(pipeline.plan.run("lexical"))
+    known = pd.concat([taught.held_out, taught.test])
+    gain = CONTEST.labels.expected_gain(known[CLASSES].to_numpy())
+    students = [(teacher, kind) for teacher in ("ranked", "shifted") for kind in KINDS]
+    for name, score in (("ranked", gain), ("shifted", 50 * gain - 8)):
+        path = space.root / f"{name}.csv"
+        known[["example_id"]].assign(score=score).to_csv(path, index=False)
+        run(space, "member", "add", name, path, "--kind", "score", "--scheme", "five")
+        run(space, "train", "--recipe", name)
+    for teacher, kind in students:
+        (space.recipe_folder / f"{kind}-of-{teacher}.toml").write_text(
+            LEXICAL + f'kind = "{kind}"\ndistill_from = "{teacher}"\ndistill_weight = 1.0\n'
+            'distill_rows = ["labelled", "test"]\n'
+        )
+
+    pipeline = Pipeline(space)
+    targets = {}
+    for teacher, kind in students:
+        model = pipeline.plan.fold(lexical(pipeline, f"{kind}-of-{teacher}"), 1)
+        rows = fold_rows(pipeline.tables, model)
+        made = fold_targets(pipeline.tables, model, rows.train)
+        assert made is not None
+        targets[teacher, kind] = made.target
+
+    # Their scale is learned, and rows of more gain teach no less of it.
+    for kind in KINDS:
+        np.testing.assert_allclose(targets["ranked", kind], targets["shifted", kind], atol=1e-6)
+        if kind != "gain":
+            np.testing.assert_allclose(targets["ranked", kind].sum(axis=1), 1.0)
+    ids = pipeline.tables.examples["example_id"].iloc[rows.train]
+    order = np.argsort(pd.Series(gain, known["example_id"]).loc[ids])
+    assert (np.diff(targets["ranked", "gain"][order, 0]) >= -1e-6).all()
+    run(space, "train", "--recipe", "gain-of-ranked", "--fold", "1")
+    for teacher, kind in students:
+        (space.recipe_folder / f"{kind}-of-{teacher}.toml").unlink()
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -184,3 +224,40 @@ def test_a_shuffled_teacher_teaches_nothing_and_a_perfect_one_on_more_rows_more(
 ) -> None:
     assert shuffled_teacher(tmp_path / "shuffled", seed=1).low <= 0
     assert perfect_teacher(tmp_path / "perfect", seed=1).difference.low > 0
+
+
+ENCODER = """
+preset = "tiny"
+recipes = ["b1"]
+noise_run = ""
+ensembles = []
+[submission]
+[overrides]
+max_length = 16
+epochs = 1
+adversary = "none"
+r_drop = 0.0
+mixup = 0.0
+scheme = "five"
+"""
+
+
+def test_an_encoder_follows_what_a_file_says_of_unlabelled_pairs(tmp_path: Path) -> None:
+    space = make_workspace(tmp_path / "w", queries=30, settings=ENCODER)
+    space.recipe_folder.mkdir()
+    # As many steps for the pairs as the labelled rows have, and more.
+    pairs = pd.read_parquet(unlabelled(tmp_path / "pairs.parquet"))
+    held_out = {}
+    for label in ("exact", "irrelevant"):
+        pairs[CLASSES] = [float(column == f"p_{label}") for column in CLASSES]
+        pairs.to_parquet(tmp_path / "pairs.parquet")
+        run(space, "data", "import-unlabelled", tmp_path / "pairs.parquet")
+        (space.recipe_folder / f"{label}.toml").write_text('base = "b1"\n[set]\n' + FILE)
+        run(space, "train", "--recipe", label, "--fold", "0")
+        held_out[label] = pd.read_parquet(space.oof_fold(label, 0)).set_index("example_id")
+
+    # The same pairs in the same order: what differs is what the file says of them.
+    one, other = held_out["exact"], held_out["irrelevant"]
+    assert len(one) > 10
+    assert (one["p_exact"] > other["p_exact"]).all()
+    assert (one["p_irrelevant"] < other["p_irrelevant"]).all()

@@ -63,3 +63,27 @@ def test_outputs_that_say_nothing_are_not_flagged() -> None:
     result = check_in_sample(flat, flat)
     assert np.isnan(result.ratio)
     assert not result.flagged
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("fitted", [False, True])
+def test_wild_outputs_of_fitted_rows_are_found_between_near_ones(
+    fitted: bool, scale: float
+) -> None:
+    rng = np.random.default_rng(4)
+    features = rng.uniform(-1, 1, (2 * ROWS, 2))
+    known = features[:, 0]
+    said = known + 2 * np.sin(6 * features[:, 1])  # by whoever has not seen the row
+    labels = known[:ROWS] + rng.normal(0, 1, ROWS)
+    said[:ROWS] = labels if fitted else said[:ROWS]
+    query = np.arange(2 * ROWS) // 5
+
+    def side(rows: slice, of: np.ndarray | None) -> Side:
+        outputs, reference = scale * said[rows, None], known[rows, None]
+        return Side(outputs, query[rows], reference, of, features[rows])
+
+    result = check_in_sample(side(slice(ROWS), labels[:, None]), side(slice(ROWS, None), None))
+    # Var(label) / Var(known) * Var(known) / Var(said) = (1/3 + 1) / (1/3 + 2) hides what they are.
+    assert not result.exceeds
+    assert result.near is not None
+    assert result.flagged == result.near.exceeds == fitted

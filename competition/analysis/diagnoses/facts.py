@@ -21,6 +21,7 @@ from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
 from competition.scoring.intervals import Estimate
 from competition.scoring.metric_table import HIGHER
 from competition.scoring.predictions import RunPlan
+from competition.scoring.scoreboard import read_scoreboard
 
 OUT_OF_FOLD, TEST = "out-of-fold", "test"
 
@@ -186,8 +187,8 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 def parse_lines(table: Iterable[str]) -> Iterator[Line]:
     """Yield the lines of a table of scores as CSV, those without a score left out."""
-    for cells in csv.DictReader(table):
-        queries = int(cells["queries"])
+    for cells in read_scoreboard(table):
+        queries = cells["queries"]
         names = ("score", "above_baseline", "above_floor", "above_best", "flatters")
         estimates = {name: _estimate(cells, name, queries) for name in names}
         score = estimates.pop("score")
@@ -210,11 +211,9 @@ def parse_lines(table: Iterable[str]) -> Iterator[Line]:
         )
 
 
-def _estimate(cells: Mapping[str, str], name: str, queries: int) -> Estimate | None:
+def _estimate(cells: Mapping[str, Any], name: str, queries: int) -> Estimate | None:
     """Return an estimate from the cells that begin with `name`; None where there is no value."""
-    # A table of an earlier version lacks some.
-    texts = (cells.get(name), cells.get(f"{name}_low"), cells.get(f"{name}_high"))
-    value, low, high = (float(text) if text else math.nan for text in texts)
+    value, low, high = (cells[f"{name}{part}"] for part in ("", "_low", "_high"))
     return None if math.isnan(value) else Estimate(value, low, high, queries)
 
 

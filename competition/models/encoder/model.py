@@ -30,6 +30,7 @@ from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, OutputLay
 from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.loading import encoder_of
 from competition.models.encoder.ordered import LINKS, CumulativeLink
+from competition.models.encoder.packed import PackedPass, can_pack
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import BOTH, FIRST, LAST, POOLING_KEY, encoder_pooling
 from competition.models.encoder.trained_heads import (
@@ -39,6 +40,7 @@ from competition.models.encoder.trained_heads import (
     fit_logits,
 )
 from competition.models.encoder.unpadded import (
+    LayerPass,
     compiled_pass,
     layer_pass,
     pooled_states,
@@ -111,7 +113,8 @@ class RelevanceModel(nn.Module):
         self._can_run_unpadded = self._pools and runs_unpadded(encoder)
         self.trains_unpadded = recipe.lean and self._can_run_unpadded
         self._save_memory = recipe.checkpointing
-        self.layer = compiled_pass() if recipe.compile else layer_pass
+        self._compiles = recipe.compile
+        self.layer: LayerPass = compiled_pass() if recipe.compile else layer_pass
         if recipe.checkpointing:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
         if self.trains_unpadded:
@@ -279,7 +282,13 @@ class RelevanceModel(nn.Module):
         # so.
         if self.trains_unpadded or (self._can_run_unpadded and not self.training):
             return pooled_states(
-                self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory
+                self.encoder,
+                inputs,
+                delta,
+                self.pooling,
+                self.layer,
+                self._save_memory,
+                not self._compiles,
             )
         hidden = hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
         if self._reads_states or not self._pools:
@@ -299,6 +308,21 @@ class RelevanceModel(nn.Module):
                 yield model
         else:
             yield self.encoder
+
+    @contextmanager
+    def packed(self) -> Iterator[None]:
+        """Pack the layers' weights for predictions on a CPU, in which no weight changes.
+
+        That costs as much time as some hundred tokens, and the memory of these weights once more. Where
+        it is not possible, nothing is done.
+        """
+        own = self.layer
+        if self._can_run_unpadded and not self._compiles and can_pack(self.encoder):
+            self.layer = PackedPass(self.encoder)
+        try:
+            yield
+        finally:
+            self.layer = own
 
     def merge(self) -> None:
         """Merge adapters, if any, into the encoder's weights: the model is then one that is saved whole."""

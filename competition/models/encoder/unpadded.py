@@ -7,8 +7,9 @@ per text goes on. The same numbers but for rounding.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import groupby
 from types import MethodType
 from typing import Any
 
@@ -71,27 +72,34 @@ class Packing:
     parts: tuple[Part, ...]  # what attends together
 
     @classmethod
-    def of(cls, inputs: Inputs, heads: int, in_parts: bool) -> "Packing":
-        """Return the packing of a batch; with `in_parts`, few enough texts attend together."""
+    def of(cls, inputs: Inputs) -> "Packing":
+        """Return the packing of a batch that attends as a whole."""
         lengths = inputs.mask.sum(1)
         whole = Part.of(inputs.mask, len(inputs.places), inputs.places)
-        parts = tuple(_parts(inputs.mask, lengths.tolist(), heads)) if in_parts else (whole,)
-        return cls(whole, lengths.cumsum(0) - lengths, parts)
+        return cls(whole, lengths.cumsum(0) - lengths, (whole,))
 
+    def in_cache(self, mask: Tensor, heads: int) -> "Packing":
+        """Let few enough neighbouring texts attend together, at most MAX_SCORES scores or one text."""
+        parts = []
+        lengths = mask.sum(1).tolist()
+        begin = 0
+        for end in range(1, len(lengths) + 1):
+            if end < len(lengths):
+                texts = end + 1 - begin  # with the next one
+                width = max(lengths[begin : end + 1])
+                if heads * texts * width**2 <= MAX_SCORES:
+                    continue
 
-def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
-    """Yield neighbouring texts with at most MAX_SCORES attention scores, one text at least."""
-    begin = 0
-    for end in range(1, len(lengths) + 1):
-        if end < len(lengths):
-            texts = end + 1 - begin  # with the next one
-            width = max(lengths[begin : end + 1])
-            if heads * texts * width**2 <= MAX_SCORES:
-                continue
+            part = mask[begin:end, : max(lengths[begin:end])]
+            parts.append(Part.of(part, sum(lengths[begin:end]), part.flatten().nonzero()[:, 0]))
+            begin = end
+        return replace(self, parts=tuple(parts))
 
-        part = mask[begin:end, : max(lengths[begin:end])]
-        yield Part.of(part, sum(lengths[begin:end]), part.flatten().nonzero()[:, 0])
-        begin = end
+    def of_one_length(self, mask: Tensor) -> "Packing":
+        """Let neighbouring texts of one length attend together: none is padded, and nothing copied."""
+        runs = [(width, len(list(run))) for width, run in groupby(mask.sum(1).tolist())]
+        parts = [Part(texts * width, (texts, width), None, None) for width, texts in runs]
+        return replace(self, parts=tuple(parts))
 
 
 def runs_unpadded(encoder: Any) -> bool:
@@ -109,6 +117,7 @@ def pooled_states(
     pooling: str,
     run: LayerPass,
     save_memory: bool,
+    in_parts: bool = True,
 ) -> Tensor:
     """Return the last layer's tokens, pooled: `(V * batch, H)`, or `(V * batch, 2 H)` for `first+mean`.
 
@@ -119,9 +128,14 @@ def pooled_states(
         pooling: `first`, `mean`, `last` or `first+mean`.
         run: `layer_pass`, or what it was compiled to.
         save_memory: forget what happens inside of a layer, and compute it again for the gradient.
+        in_parts: on a CPU, let some texts attend after the others; a compiled pass takes all at once.
     """
-    in_parts = run is layer_pass and inputs.ids.device.type == "cpu"
-    packing = Packing.of(inputs, encoder.config.num_attention_heads, in_parts)
+    packing = Packing.of(inputs)
+    if in_parts and inputs.ids.device.type == "cpu":
+        # Scores are kept where they are dropped; without dropout, the library's kernel cuts them up.
+        heads = encoder.config.num_attention_heads
+        mask = inputs.mask
+        packing = packing.in_cache(mask, heads) if encoder.training else packing.of_one_length(mask)
     hidden = _embed(encoder, inputs, delta, packing.whole)  # (T, H)
 
     layers = encoder.encoder.layer
@@ -174,7 +188,7 @@ def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tens
         asking = hidden
         query, key, value = _project(hidden, attention.query, attention.key, attention.value)
 
-    attended = _attention(attention, query, key, value, packing, last)
+    attended = attend(attention, query, key, value, packing, last)
     attended = layer.attention.output(attended, asking)
     output: Tensor = layer.output(layer.intermediate(attended), attended)
     return output
@@ -210,7 +224,7 @@ def _project(hidden: Tensor, *projections: nn.Linear) -> tuple[Tensor, ...]:
     return functional.linear(hidden, weight, bias).chunk(len(projections), 1)
 
 
-def _attention(
+def attend(
     attention: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, last: bool
 ) -> Tensor:
     """Return what each token attends to, `(T, H)`, or with `last` what each first token does, `(texts, H)`.
@@ -228,7 +242,7 @@ def _attention(
     attended = []
     for part, q, k, v in zip(packing.parts, queries, keys, values, strict=True):
         padded = q[:, None] if last else part.spread(q)  # (texts, asking, H)
-        of_part = _attend(
+        of_part = _attend_part(
             _split_heads(padded, heads),
             _split_heads(part.spread(k), heads),
             _split_heads(part.spread(v), heads),
@@ -245,7 +259,9 @@ def _split_heads(tokens: Tensor, heads: int) -> Tensor:
     return torch.unflatten(tokens, 2, (heads, -1)).transpose(1, 2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float) -> Tensor:
+def _attend_part(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float
+) -> Tensor:
     """Return attention of which a `share` is dropped, `(texts, heads, asking, H / heads)`."""
     if not share or query.is_cuda:
         return functional.scaled_dot_product_attention(
