@@ -45,9 +45,6 @@ def one_task(folder: Path, task: str, recipes: str) -> Workspace:
 )
 def test_one_task_ends_in_one_file(task: str, recipes: str, tmp_path: Path) -> None:
     workspace = one_task(tmp_path / "w", task, recipes)
-    if task != "task1":  # whose ensemble learns from text and members, as it does by default
-        with workspace.settings_file.open("a") as settings:
-            settings.write('method = "paper"\n')
     done = comp("run", "-w", workspace.root)
     assert done.exit_code == 0, done.output
     assert [path.name for path in workspace.submission("main").glob("*.csv")] == [f"{task}.csv"]
