@@ -23,8 +23,8 @@ test-fast: $(READY)
 coverage: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=competition --cov-branch --cov-report=term:skip-covered --cov-fail-under=95
 
-# What `make test` does with two faults of a kind, 250 bad inputs, 150 made-up tables and a few encoders, with 100, 20,000,
-# 20,000, and every family of encoders by every method: it takes long.
+# What `make test` does with two faults of a kind, 40 bad inputs, 20 made-up tables and each family of encoders by one
+# method, with 100, 20,000, 20,000, and every family by every method: it takes long.
 soak: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
 

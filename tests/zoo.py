@@ -272,7 +272,7 @@ class Zoo:
         def run(name: str) -> None:
             pretrain(
                 recipe,
-                self.products.head(48),
+                self.products.head(32),
                 CONTEST,
                 sources,
                 folder / name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,12 +15,9 @@ from numpy.typing import NDArray
 from competition.core.atomic import atomic_file
 from competition.core.errors import CompError
 from competition.core.lazy_pandas import pd
-from competition.core.seals import SEALED, intact_footer, is_intact, write_with_digest
+from competition.core.seals import SEALED, is_intact, write_with_digest
 
 _METADATA_KEY = b"comp"
-# In a file's footer (thrift's compact protocol): the key, and a string that begins behind its length.
-_KEY_IN_FOOTER = b"\x18\x04" + _METADATA_KEY + b"\x18"
-_INPUTS_IN_FOOTER = re.compile(rb'.{6}\x18.{1,2}?\{"inputs": "([^"\\]*)"', re.DOTALL)
 _SLICE = 50_000  # rows
 _BUFFER = 1 << 20  # bytes of a column's pages
 
@@ -59,9 +55,9 @@ def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") 
             )
 
         # Page by page: ahead of them, Arrow would hold the whole file, too.
-        table = pq.read_table(path, use_threads=False, pre_buffer=False, buffer_size=_BUFFER)
-        frame: pd.DataFrame = table.to_pandas()
-        recorded = _recorded(path)
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
+            recorded = _recorded(file.schema_arrow)
+            frame: pd.DataFrame = file.read(use_threads=False).to_pandas()
     except FileNotFoundError:
         raise CompError(f"{path} is missing: {remedy}.") from None
     except (pa.ArrowException, OSError) as error:
@@ -77,19 +73,14 @@ def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") 
 def read_fingerprint(path: Path) -> str | None:
     """Return the fingerprint that `write_table` left in a file; None where there is none or the file is damaged."""
     try:
-        footer = intact_footer(path)
-        if footer is None:
-            return None
-        # `comp status` asks a thousand files: Arrow takes longer to read their schemas.
-        match = _INPUTS_IN_FOOTER.match(footer, footer.rfind(_KEY_IN_FOOTER))
-        return match[1].decode() if match else _recorded(path)
+        return _recorded(pq.read_schema(path)) if is_intact(path) else None
     except (OSError, pa.ArrowException):
         return None
 
 
-def _recorded(path: Path) -> str | None:
+def _recorded(schema: pa.Schema) -> str | None:
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = schema.metadata or {}
         return str(json.loads(metadata[_METADATA_KEY])["inputs"])
     except (KeyError, ValueError):
         return None

@@ -48,23 +48,14 @@ def is_intact(path: Path) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    return intact_footer(path) is not None
-
-
-def intact_footer(path: Path) -> bytes | None:
-    """Return what stands at the end of a file, its metadata among it; None where it is not `is_intact`.
-
-    Raises:
-        OSError: it cannot be read.
-    """
     with path.open("rb") as handle:
         footer = _footer(handle)
         match = _PLACE.search(footer)
         if match is None:
-            return None if _MARK in footer else footer
+            return _MARK not in footer
 
         start = handle.tell() - len(footer) + match.start(1)
-        return footer if _digest(handle, start) == match[1] else None
+        return _digest(handle, start) == match[1]
 
 
 def _footer(handle: IO[bytes]) -> bytes:

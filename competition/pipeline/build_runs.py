@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,19 +178,24 @@ def write_run_card(
     run = tables.read_run(plan)
     card = tables.card
     parts = [(fold, run.held_out[run.fold == fold]) for fold in plan.folds]
-    versions = {name: version(name) for name in _PACKAGES}
     content = {
         "inputs": plan.fingerprint,
         "kind": plan.kind.name,
         "recipe": recipe,
         "data": {"train": card.train, "test": card.test},
         "folds": folds_fingerprint(card, plan.scheme, tables.contest),
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {"python": platform.python_version(), **_versions()},
         "basis": {"kind": plan.basis, "label_paths": list(plan.label_paths)},
         "scores": _scores(tables, plan, run),
         "constant": list(constant_folds(plan.name, plan.kind, parts, tables.examples)),
     }
     write_json(tables.workspace.run_card(plan.name), {**content, **extra})
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the version of each package that can move a result; each takes milliseconds to look up."""
+    return {name: version(name) for name in _PACKAGES}
 
 
 def _scores(tables: Tables, plan: RunPlan, run: Run) -> dict[str, Any]:

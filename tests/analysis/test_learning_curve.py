@@ -31,6 +31,7 @@ n_estimators = 5
 adversary = "none"
 r_drop = 0.0
 """
+AVERAGED = SETTINGS + 'method = "paper"\n'  # ensembles that are fitted at once
 ALONE = SETTINGS.replace(', "c1"', "")
 CLASSES = [f"p_{label}" for label in LABELS]
 FEW = 30  # of 48 training queries
@@ -39,7 +40,7 @@ FEW = 30  # of 48 training queries
 @pytest.fixture(scope="module")
 def curved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
     """A workspace in which `comp curve` has been done, and what it printed. Tests leave it as it is."""
-    workspace = make_workspace(tmp_path_factory.mktemp("curved") / "w", settings=SETTINGS)
+    workspace = make_workspace(tmp_path_factory.mktemp("curved") / "w", settings=AVERAGED)
     result = comp("curve", "--queries", str(FEW), "-w", workspace.root)
     assert result.exit_code == 0, result.output
     return workspace, result.output

@@ -131,7 +131,9 @@ def test_a_stacker_fitted_on_the_rows_that_it_scores_is_caught(
     monkeypatch.setattr(
         EnsembleRows, "graded_outside", lambda rows, *without: graded(rows)
     )  # every row, whatever is held out
-    found = trial(task, recipe_of(method, n_estimators=30, num_leaves=15), examples)
+    found = trial(
+        task, recipe_of(method, n_estimators=10, num_leaves=15, learning_rate=0.3), examples
+    )
     assert not found.passed, found
     assert found.significant, found
     assert found.above_chance.value > found.detectable, found

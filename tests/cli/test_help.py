@@ -37,6 +37,7 @@ LONG = (
     "predict new.csv --from model",
     "serve",
     "push",
+    "report --out",  # what it draws, it draws without a name of its own, too
 )
 FITS = (
     "competition.analysis.tuning.execute",  # before the next one, or it would be imported so
@@ -46,6 +47,7 @@ FITS = (
     "competition.pipeline.exporting.export.choose",
     "competition.models.exported.folder.check_files",
     "competition.pipeline.folder_scorer.check_files",
+    "competition.analysis.report.page.render_report",
 )
 
 

@@ -1,25 +1,28 @@
 """The real command under a launcher of two processes gives what one process gives."""
 
+import itertools
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from competition.cli import app
 from competition.core import distributed
+from competition.core.signals import pending
 from competition.core.workspace import Workspace
 from competition.data import store
-from competition.models.encoder.encoder import make_tiny
 from tests.cli.conftest import C1_ALONE, SHORT, TRAIN, struck, trained_files
 from tests.conftest import comp, make_workspace, refused
 from tests.processes import forked
+from tests.training.conftest import make_small
 
 pytestmark = pytest.mark.slow
 
@@ -56,25 +59,31 @@ batch_size = 8
 checkpoint_steps = 2
 sharded = true
 """
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-# The command, whose launcher gets SIGTERM from the second process in step 3 of training and tells
-# them all.
-STOPPED = """
-import itertools, os, signal, sys, time
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-from competition.cli import app
-from competition.core.signals import pending
-steps = itertools.count(1)
 
-def stop(*_):
-    if next(steps) == 3 and os.environ["RANK"] == "1":
-        os.kill(os.getppid(), signal.SIGTERM)
-        while not pending():
-            time.sleep(0.01)
 
-register_optimizer_step_pre_hook(stop)
-app(sys.argv[1:])
-"""
+def launched_and_stopped(*command: str | Path) -> None:
+    """Run a command in two processes of torch's launcher, which gets SIGTERM from the second in step 3 of training.
+
+    It tells them all.
+    """
+    config = LaunchConfig(
+        1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork"
+    )
+    elastic_launch(config, stop_launcher)(*command)
+
+
+def stop_launcher(*command: str | Path) -> None:
+    """Run the command, and stop the launcher of this process."""
+    steps = itertools.count(1)
+
+    def stop(*_: object) -> None:
+        if next(steps) == 3 and os.environ["RANK"] == "1":
+            os.kill(os.getppid(), signal.SIGTERM)
+            while not pending():
+                time.sleep(0.01)
+
+    register_optimizer_step_pre_hook(stop)
+    app([str(word) for word in command])
 
 
 def train_each(*roots: Path) -> None:
@@ -86,26 +95,11 @@ def train_each(*roots: Path) -> None:
 def workspace(folder: Path, settings: str = SETTINGS, queries: int = 20) -> Workspace:
     """A workspace whose encoder never drops out."""
     space = make_workspace(folder, queries, settings)
-    make_tiny(space.models / "still", store.load_products(space), seed=1, inputs="test")
+    make_small(space.models / "still", store.load_products(space), 512, layers=2, width=32)
     config = space.models / "still" / "config.json"
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     config.write_text(json.dumps(json.loads(config.read_text()) | off))
     return space
-
-
-def launched(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """What two processes say."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    root = Path(__file__).parents[2]
-    return subprocess.run(
-        [*LAUNCH, *command],
-        env=environment,
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 def losses(log: Path, *names: str) -> list[float]:
@@ -152,15 +146,13 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
 def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_the_same_bytes(
     tmp_path: Path,
 ) -> None:
-    stop = tmp_path / "stop.py"
-    stop.write_text(STOPPED)
     stopped, undisturbed = (
         make_workspace(tmp_path / name, settings=C1_ALONE + SHORT) for name in ("a", "b")
     )
-    ended = launched(stop, *TRAIN, "-w", stopped.root)
+    ended = forked(launched_and_stopped, *TRAIN, "-w", stopped.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
     assert sentence.startswith("error: interrupted; step 3 of ")
-    assert ended.returncode != 0
+    assert ended.codes == [1]
     assert sentence.endswith(" of c1 fold 0 is saved, and the same command resumes from there.")
     assert [path.name for path in stopped.unfinished.rglob("step-*")] == ["step-00000003"]
     assert not trained_files(stopped)

@@ -166,9 +166,9 @@ def test_a_fresh_workspace_gets_the_same_bytes_through_the_installed_command(
     finished: Workspace, tmp_path: Path
 ) -> None:
     again = make_workspace(tmp_path / "again")
-    # Two encoder recipes are there already; `lexical`, the third and all that follows are made.
+    # Some are there already; trees, an encoder, the ensemble of a task and all that follows are made.
     for folder in ("oof", "models"):
-        for run in ("c1", "r2"):
+        for run in ("c1", "r2", "blend-task2", "blend-task3"):
             source = finished.root / folder / run
             shutil.copytree(source, again.root / folder / run, dirs_exist_ok=True)
     command = [sys.executable, "-m", "competition", "run", "-w", str(again.root)]
@@ -177,6 +177,8 @@ def test_a_fresh_workspace_gets_the_same_bytes_through_the_installed_command(
     assert "train lexical fold 0" in done.stdout
     assert "train t3 fold 0" in done.stdout
     assert "train c1 fold 0" not in done.stdout
+    stacked = {task for task in TASKS if f"stack blend-{task}" in done.stdout}
+    assert stacked == {"task1"}
     assert artefacts(again.root) == artefacts(finished.root)
 
 

@@ -11,13 +11,15 @@ from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace, refused
 
 FOLDS = "train lexical fold {}"
+# An ensemble that is fitted at once.
+SETTINGS = 'ensembles = ["blend.paper"]' + LEXICAL_ALONE
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an empty workspace, and two copies of which each has trained some folds."""
     folder = tmp_path_factory.mktemp("parts")
-    empty = make_workspace(folder / "empty", settings=LEXICAL_ALONE).root
+    empty = make_workspace(folder / "empty", settings=SETTINGS).root
     for name, folds in (("one", range(3)), ("two", range(2, 5))):
         shutil.copytree(empty, folder / name)
         words = [word for k in folds for word in ("--step", FOLDS.format(k))]
@@ -80,7 +82,7 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_copied(copied: Path
 
     # Another number of trees: what is there is stale in its own folder, then foreign to this one.
     settings = two / "competition.toml"
-    settings.write_text(LEXICAL_ALONE.replace("= 15", "= 16"), encoding="utf-8")
+    settings.write_text(SETTINGS.replace("= 15", "= 16"), encoding="utf-8")
     assert "train lexical fold 2 (out of date)" in refusal()
     assert comp("run", "--step", FOLDS.format(2), "-w", two).exit_code == 0
     for fold in range(3, 5):
@@ -92,7 +94,7 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_copied(copied: Path
 
 def test_other_rows_other_bytes_and_no_parts_are_refused(copied: Path, tmp_path: Path) -> None:
     whole, one, two = (copied / name for name in ("empty", "one", "two"))
-    other = make_workspace(tmp_path / "other", queries=61, settings=LEXICAL_ALONE).root
+    other = make_workspace(tmp_path / "other", queries=61, settings=SETTINGS).root
     assert "has other training rows than" in refused("merge", other, "-w", whole)
     assert "is this workspace" in refused("merge", whole, "-w", whole)
     assert "is not a workspace" in refused("merge", tmp_path, "-w", whole)

@@ -1,4 +1,4 @@
-"""A tiny encoder, pairs with every feature, and recipes without dropout."""
+"""A small encoder, pairs with every feature, and recipes without dropout."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,6 @@ from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import (
     load_encoder,
     load_tokenizer,
-    make_tiny,
     save,
     train_tokenizer,
 )
@@ -33,6 +32,7 @@ from competition.training.samples import Sample
 from tests.esci import CONTEST, KINDS, LOCALES
 
 FEATURES = ("brand", "color", "country", "char_trigrams")
+WIDTH = 32  # dimensions of the encoder
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split
 IN_MICRO_BATCHES = 100  # tokens: every batch is
 
@@ -100,11 +100,11 @@ def bench(
     """24 examples, five of them without a product in the catalogue."""
     folder = tmp_path_factory.mktemp("bench")
     examples, products = catalogue
-    make_tiny(folder / "tiny", products, 1, "test")
+    make_small(folder / "small", products, longest=512, layers=2, width=WIDTH)
     Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "test")
     lost = examples["product_id"].iloc[[1, 6, 11, 16, 21]]
     known = products[~products["product_id"].isin(lost)]
-    sources = Sources(folder / "tiny", folder / "vocabulary", locales=len(LOCALES))
+    sources = Sources(folder / "small", folder / "vocabulary", locales=len(LOCALES))
     return Bench(sources, examples.head(24), known)
 
 
@@ -125,11 +125,14 @@ def pretraining(**keys: Any) -> PretrainingRecipe:
     return PretrainingRecipe(**(content | {"token_budget": ALL_AT_ONCE} | keys))
 
 
-def make_small(folder: Path, products: pd.DataFrame, longest: int = 64) -> None:
-    """Write an encoder of one layer of 16 dimensions that reads `longest` tokens."""
+def make_small(
+    folder: Path, products: pd.DataFrame, longest: int = 64, layers: int = 1, width: int = 16
+) -> None:
+    """Write an encoder of `layers` layers of `width` dimensions that reads `longest` tokens."""
     tokenizer = train_tokenizer(products, 500)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=2 * width, initializer_range=width**-0.5,
         max_position_embeddings=longest, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):

@@ -17,6 +17,7 @@ from competition.training.samples import Sample
 from tests.training.conftest import (
     ALL_AT_ONCE,
     IN_MICRO_BATCHES,
+    WIDTH,
     Bench,
     assert_same,
     gradient,
@@ -125,7 +126,7 @@ def test_fgm_by_row_is_that_of_each_example_alone(
     weights = sample.weight[CHOSEN] / sample.weight[CHOSEN].sum()
     for row, weight in zip(CHOSEN, weights, strict=True):
         inputs, target, _ = batch(sample, np.array([row]))
-        origin = torch.zeros(*inputs.ids.shape, 128, dtype=torch.float64, requires_grad=True)
+        origin = torch.zeros(*inputs.ids.shape, WIDTH, dtype=torch.float64, requires_grad=True)
         clean = model(inputs, origin)
         (g,) = torch.autograd.grad(
             plain_losses(model, clean, target).sum(), origin, retain_graph=True

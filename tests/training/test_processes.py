@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from competition.data.vocabulary import Vocabulary
-from competition.models.encoder.encoder import make_tiny
 from tests.esci import CONTEST
 from tests.processes import forked
+from tests.training.conftest import WIDTH, make_small
 from tests.training.two_processes import main
 
 pytestmark = pytest.mark.slow
@@ -21,13 +21,13 @@ def sources(
 ) -> Path:
     """A folder with an encoder and a vocabulary."""
     folder = tmp_path_factory.mktemp("sources")
-    make_tiny(folder / "tiny", catalogue[1], seed=1, inputs="test")
+    make_small(folder / "small", catalogue[1], layers=2, width=WIDTH)
     Vocabulary.make(catalogue[1], CONTEST.categories).save(folder / "vocabulary", "test")
     return folder
 
 
 def test_two_processes_give_what_one_gives(sources: Path) -> None:
-    folders = (sources / "tiny", sources / "vocabulary")
+    folders = (sources / "small", sources / "vocabulary")
     main(*folders, sources / "one.json", ["whole"])
     ended = forked(main, *folders, sources / "two.json", ["whole", "sharded"], processes=2)
     assert ended.codes == [0, 0], ended.stderr

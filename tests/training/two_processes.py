@@ -24,6 +24,7 @@ from competition.training.oom import Budget
 from competition.training.predict import predict
 from tests.esci import CONTEST, KINDS
 
+ROWS, ALL_ROWS = 22, 32  # that are trained on, and with those that are held out
 # With every method that looks at the whole optimiser batch, and averaged weights.
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {"pooling": "first+mean", "head_learning_rate": 3e-3, "layer_decay": 0.5},
@@ -65,7 +66,7 @@ def _count(held: list[int], optimizer: Optimizer, *_: object) -> None:
 
 
 def main(encoder: Path, vocabulary: Path, out: Path, layouts: Sequence[str]) -> None:
-    """Train each method in each layout on 50 rows in batches of 7: shards are uneven, the last batch has one row."""
+    """Train each method in each layout on ROWS in batches of 7: shards are uneven, the last batch has one row."""
     with distributed.process_group():
         results = {layout: _train_methods(encoder, vocabulary, out, layout) for layout in layouts}
         if distributed.is_main_process():
@@ -80,7 +81,7 @@ def _train_methods(
 ) -> dict[str, dict[str, Any]]:
     """Return for each method the outputs by column, and how many numbers the optimiser held."""
     examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
-    examples = examples.head(64)
+    examples = examples.head(ALL_ROWS)
     accelerator = make_accelerator()
     results = {}
     for name, keys in (SHARDED if layout == "sharded" else WHOLE).items():
@@ -94,8 +95,8 @@ def _train_methods(
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        rows = np.arange(50)
-        sample = corpus.sample(recipe, KINDS[recipe.kind], rows, np.arange(50, 64))
+        rows, held_out = np.arange(ROWS), np.arange(ROWS, ALL_ROWS)
+        sample = corpus.sample(recipe, KINDS[recipe.kind], rows, held_out)
         kept: list[RelevanceModel] = []
         held: list[int] = []
         handle = register_optimizer_step_post_hook(partial(_count, held))
@@ -106,7 +107,7 @@ def _train_methods(
         struck = (
             _short_of_memory(kept[-1]) if accelerator.process_index == 1 else ["never"]
         )  # the second splits alone
-        outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), Budget(200))
+        outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(ALL_ROWS), Budget(200))
         assert struck
         results[name] = outputs.to_dict("list") | {"held": held[-1:]}
     return results

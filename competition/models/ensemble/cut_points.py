@@ -102,24 +102,29 @@ def best_cuts(task: Task, ratings: Array, truth: Codes) -> Array:
     place = np.arange(levels)
     apart = np.abs(place[:, None] - place) ** (1 if task.metric.name == "linear-kappa" else 2)
 
-    def score(at: Codes) -> float:
+    def scores(options: Codes) -> Array:
+        """Return the kappa of each set of cut-points, `(options, levels - 1)` -> `(options,)`."""
         # Candidate i is the upper end of bin i.
-        table = np.diff(below[:, np.r_[0, at + 1, bins]], axis=1)  # (truth, decided)
-        sums = np.r_[(apart * table).sum(), table.sum(axis=1), table.sum(axis=0)]
-        return float(np.nan_to_num(task.metric.statistic(sums.astype(np.float64))))
+        ends = np.pad(options + 1, ((0, 0), (1, 1)), constant_values=((0, 0), (0, bins)))
+        tables = np.diff(below[:, ends], axis=2).swapaxes(0, 1)  # (options, truth, decided)
+        disagreement = (apart * tables).sum(axis=(1, 2))
+        sums = np.column_stack([disagreement, tables.sum(axis=2), tables.sum(axis=1)])
+        return np.nan_to_num(task.metric.statistic(sums.astype(np.float64)))
 
     best = np.searchsorted(candidates, plain).astype(np.int64)  # (levels - 1,)
-    best_score = score(best)
+    best_score = scores(best[None])[0]
     for _ in range(_ROUNDS):
         before = best_score
         for i in range(levels - 1):
+            # One cut-point moves between its neighbours; of equal scores, the first counts.
             first = best[i - 1] + 1 if i > 0 else 0
             end = best[i + 1] if i + 1 < levels - 1 else len(candidates)
-            for candidate in range(first, end):
-                option = best.copy()
-                option[i] = candidate
-                if (reached := score(option)) > best_score:
-                    best, best_score = option, reached
+            options = np.tile(best, (end - first, 1))
+            options[:, i] = np.arange(first, end)
+
+            reached = scores(options)
+            if reached.max() > best_score:
+                best, best_score = options[reached.argmax()], reached.max()
         if best_score <= before:
             break
     return np.asarray(candidates[best], np.float64)

@@ -102,20 +102,20 @@ def _best_factors(values: Array, codes: NDArray[np.int64], statistic: Statistic)
     """Return the factors, `(classes,)`, that make a statistic of these rows highest, class by class."""
     classes = values.shape[1]
 
-    def score(factors: Array) -> float:
+    def sums(factors: Array) -> Array:
+        """Return the counts of the statistic, `(3 * classes,)`."""
         answers = (values * factors).argmax(axis=1)  # (rows,)
         counts = np.bincount(codes * classes + answers, minlength=classes**2)
         table = counts.reshape(classes, classes)  # (truth, answered)
-        sums = [table.diagonal(), table.sum(axis=0), table.sum(axis=1)]
-        return float(statistic(np.concatenate(sums)))
+        return np.concatenate([table.diagonal(), table.sum(axis=0), table.sum(axis=1)])
 
     best = np.ones(classes)
     # The second round starts from the factors of the first.
     for _ in range(2):
         for c in range(1, classes):
             options = [np.where(np.arange(classes) == c, factor, best) for factor in _TRIED_FACTORS]
-            scores = [score(option) for option in options]
-            if max(scores) > score(best):
+            before, *scores = statistic(np.stack([sums(option) for option in (best, *options)]))
+            if max(scores) > before:
                 best = options[int(np.argmax(scores))]
     return best
 
