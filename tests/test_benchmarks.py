@@ -119,7 +119,8 @@ def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: B
     with torch.no_grad():
         model.encoder.get_input_embeddings().weight.zero_()
         model.encoder.embeddings.position_embeddings.weight.zero_()
-        model.encoder.embeddings.token_type_embeddings.weight.copy_(torch.linspace(-1, 1, 128))
+        types = model.encoder.embeddings.token_type_embeddings.weight
+        types.copy_(torch.linspace(-1, 1, types.shape[1]))
     assert apart(model, bench.pairs(asked), np.arange(24), asked) == pytest.approx(
         (1, 0, 0), abs=1e-6
     )

@@ -40,7 +40,8 @@ LONG = (
     "report --out",  # what it draws, it draws without a name of its own, too
 )
 FITS = (
-    "competition.analysis.tuning.execute",  # before the next one, or it would be imported so
+    "competition.analysis.trainings.execute",  # before the next one, or it would be imported so
+    "competition.analysis.trainings.execute_jobs",
     "competition.pipeline.execute.execute",
     "competition.analysis.leakage.permutation_test",
     "competition.analysis.cost.benchmark_steps",
