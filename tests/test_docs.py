@@ -38,6 +38,7 @@ epochs = 1
 n_estimators = 10
 adversary = "none"
 r_drop = 0.0
+method = "paper"  # of ensembles: it is fitted at once
 """
 
 
