@@ -73,7 +73,7 @@ class RankedLists:
             if not all_listed:
                 gains = np.where(np.isposinf(keys), 0.0, gains)
             # Rows lie in the order of their ties, which a stable sort keeps.
-            order = np.argsort(keys, axis=1, kind="stable")
+            order = _stable_order(keys)
             values[lists] = value(np.take_along_axis(gains, order, 1))
         return values
 
@@ -90,6 +90,33 @@ class RankedLists:
     def ndcg(self, score: Array) -> Array:
         """Return the nDCG of each query, `(queries,)`; NaN without any gain. A score of -inf is not listed."""
         return _normalised(self._dcg(score), self._ideal)
+
+
+def _stable_order(keys: Array) -> Codes:
+    """Return what `argsort(keys, axis=1, kind="stable")` does, `(lists, longest)`, in a third of the time.
+
+    One whole number holds a key, but for its last bits, and its place: numbers are sorted faster than
+    places by keys. Lists in which two keys differ in these bits at most are sorted by the whole keys.
+    """
+    bits = keys.shape[1].bit_length()
+    if np.isnan(keys).any():  # their bits may come before all others
+        return np.argsort(keys, axis=1, kind="stable")
+
+    # Bits of floats are in the floats' order, but for negative ones, whose order they turn round.
+    number = (keys + 0.0).view(np.int64)  # -0.0 + 0.0 is 0.0
+    number ^= (number >> 63) & np.iinfo(np.int64).max
+    number >>= bits
+    number <<= bits
+    number |= np.arange(keys.shape[1])
+    number.sort(axis=1)
+
+    order: Codes = number & ((1 << bits) - 1)
+    number >>= bits
+    # What is not listed, at infinity, stays in the order of its places.
+    listed = number[:, 1:] < np.array(np.inf).view(np.int64) >> bits
+    near = ((number[:, 1:] == number[:, :-1]) & listed).any(axis=1)
+    order[near] = np.argsort(keys[near], axis=1, kind="stable")
+    return order
 
 
 def _list_order(query: Codes, tie: Codes | None) -> Codes:

@@ -124,3 +124,27 @@ def test_shuffled_rows_give_the_same_counts() -> None:
     plain = metrics.ndcg_per_query(query, gain, score)
     shuffled = metrics.ndcg_per_query(query[order], gain[order], score[order])
     np.testing.assert_allclose(plain[1], shuffled[1], rtol=1e-12)
+
+
+@given(
+    st.integers(1, 70).flatmap(
+        lambda longest: st.lists(
+            st.lists(
+                st.one_of(
+                    st.sampled_from(
+                        [0.0, -0.0, 1.0, 1.0 + 2**-52, -1.0, 5e-324, math.inf, -math.inf, math.nan]
+                    ),
+                    st.floats(width=64),
+                ),
+                min_size=longest,
+                max_size=longest,
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+)
+def test_lists_are_sorted_as_a_stable_sort_does(rows: list[list[float]]) -> None:
+    keys = np.array(rows)
+    expected = np.argsort(keys, axis=1, kind="stable")
+    np.testing.assert_array_equal(metrics._stable_order(keys), expected)
