@@ -67,7 +67,11 @@ _BUSY = "import os, numpy; parent = os.getppid(); a = numpy.ones((512, 512))\nwh
 def beside_others(others: int, threads: int) -> Iterator[None]:
     """Keep as many processes busy within as there will be beside a step, since they make it slower."""
     environment = os.environ | {THREADS: str(threads)}
-    busy = [subprocess.Popen([sys.executable, "-c", _BUSY], env=environment) for _ in range(others)]
+    # In a session of their own, Ctrl-C does not reach them.
+    busy = [
+        subprocess.Popen([sys.executable, "-c", _BUSY], env=environment, start_new_session=True)
+        for _ in range(others)
+    ]
     try:
         yield
     finally:
@@ -106,13 +110,16 @@ def rehearse(pipeline: Pipeline, steps: Iterable[Step], threads: int) -> dict[st
         with threadpool_limits(threads), silent(), redirect_stderr(io.StringIO()):
             for size in sizes:
                 with _part_of(pipeline, size) as part:
-                    times.append((len(part.tables.examples), dict(_build(part, names))))
+                    failed: list[str] = []
+                    times.append((len(part.tables.examples), dict(_build(part, names, failed))))
     except CompError as error:
         warn(
             f"Only the trainings of encoders are measured: a sample of the rows will not do ({error})"
         )
         return {}
 
+    if failed and sizes == [rows]:
+        warn(f"The run will not do on these rows: {failed[0]}")
     (few, small), (many, large) = times[0], times[-1]
     per_row = {
         name: max(0.0, large[name] - small[name]) / (many - few) if many > few else 0.0
@@ -147,16 +154,18 @@ def _part_of(pipeline: Pipeline, size: int) -> Iterator[Pipeline]:
         yield Pipeline(part)
 
 
-def _build(part: Pipeline, names: set[str]) -> Iterator[tuple[str, float]]:
-    """Build the steps `names` and what they need, as far as that is possible; yield the seconds of each."""
+def _build(part: Pipeline, names: set[str], failed: list[str]) -> Iterator[tuple[str, float]]:
+    """Build the steps `names` and what they need, as far as that is possible; yield the seconds of each.
+
+    `failed` gets why steps fail, the first one first: what needs one of them fails, too.
+    """
     steps = part.steps()
     needed = in_order(
         [step for step in steps if step.name in names], {step.command for step in steps}
     )
     models = _models(part)
     for step in needed:
-        # What needs a step that failed fails, too.
-        with suppress(CompError, OSError):
+        try:
             if step.name in models:
                 _make_up(part, step, *models[step.name])
             elif _is_rehearsed(step):
@@ -164,6 +173,8 @@ def _build(part: Pipeline, names: set[str]) -> Iterator[tuple[str, float]]:
                 with drawn_by(watch), suppress(_Enough):
                     step.build()
                 yield step.name, watch.seconds()
+        except (CompError, OSError) as error:
+            failed.append(str(error))
 
 
 class _Enough(Exception):

@@ -104,14 +104,14 @@ class Tuning:
         lines: list[dict[str, Any]] = []
         best = best_trial(trials)
         for trial in trials:
-            about = {"trial": trial.number, "run": self.objective.run(trial.changes)}
+            about = {"trial": trial.number + 1, "run": self.objective.run(trial.changes)}
             about |= {"folds": len(trial.gains), "complete": trial.complete}
             estimate = gains.get(trial.number)
             gain = intervals.cells(gain=estimate) | {"gain": trial.gain}
             lines.append(about | trial.changes | gain | {"command": self.command(trial)})
         if best is not None and confirmation is not None:
             about = {
-                "trial": best.number,
+                "trial": best.number + 1,
                 "run": f"{self.objective.run(best.changes)}, fresh seeds",
             }
             about |= {"folds": len(best.gains), "complete": True}

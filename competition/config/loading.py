@@ -48,7 +48,10 @@ WITHOUT = "without-"
 def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> AnyRecipe:
     """Return the recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     base, _, variant = name.rpartition(".")
-    if base and name not in recipe_names(workspace):
+    known = recipe_names(workspace)
+    # A name may have a dot of its own, such as that of a learning rate.
+    varies = any(name.startswith(f"{other}.") for other in known)
+    if varies and name not in known:
         varied = load_recipe(workspace, settings, contest, base)
         if isinstance(varied, EnsembleRecipe):
             return _vary(varied, variant, settings)

@@ -144,6 +144,16 @@ def test_all_but_the_trainings_of_encoders_is_rehearsed(tmp_path: Path) -> None:
     assert sorted(space.root.rglob("*")) == before
 
 
+def test_a_plan_says_why_these_rows_cannot_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = Pipeline(make_workspace(tmp_path / "w", queries=4, settings=LEXICAL_ALONE))
+    assert rehearse(few, few.steps(), 1).keys() <= {step.name for step in few.steps()}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The run will not do on these rows: Fold" in said
+    assert "training queries are too few, bring more" in said
+
+
 def test_what_a_sample_takes_is_extrapolated_by_a_line(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +163,7 @@ def test_what_a_sample_takes_is_extrapolated_by_a_line(
     monkeypatch.setattr(rehearsal, "_LARGE", 200)
     taken = []
 
-    def build(part: Pipeline, names: set[str]) -> list[tuple[str, float]]:
+    def build(part: Pipeline, names: set[str], failed: list[str]) -> list[tuple[str, float]]:
         taken.append(len(part.tables.examples))
         return [("scores", 2.0 + taken[-1] / 50), ("folds five", 7.0 - len(taken))]
 

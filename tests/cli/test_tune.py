@@ -55,7 +55,7 @@ def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None
     assert "Found a gain. To adopt it: comp train --recipe lexical --set n_estimators=20" in words
     assert "The folds that chose it also confirm it" in words
     table = pd.read_csv(table_of(start))
-    assert table["trial"].tolist()[:4] == [0, 1, 2, 3]
+    assert table["trial"].tolist()[:4] == [1, 2, 3, 4]
     *_, confirmed = table.to_dict("records")
     assert confirmed["run"].endswith(", fresh seeds")
     assert confirmed["n_estimators"] == 20

@@ -205,6 +205,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(tmp_path: Path) -> None:
     for name in RECIPES:
         assert name in sentence
     assert "did you mean 'my_recipe'" in complaint(workspace, "myrecipe")
+    assert "'lexical-learning_rate=0.05-x'" in complaint(workspace, "lexical-learning_rate=0.05-x")
 
 
 @pytest.mark.parametrize("name", ["../c1", "presets/tiny", "", "c1.toml"])

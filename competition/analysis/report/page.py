@@ -117,7 +117,9 @@ def _facts(evidence: Evidence) -> list[str]:
     facts = [f"{contest.name}: {contest.description}", *rows]
 
     facts.append(f"imported {_minute(evidence.workspace.data_card)}")
-    cards = [evidence.workspace.run_card(plan.name) for plan in evidence.plans]
+    # A run has its card when it has been scored.
+    every = [evidence.workspace.run_card(plan.name) for plan in evidence.plans]
+    cards = [path for path in every if path.is_file()]
     if cards:
         newest = max(cards, key=lambda path: path.stat().st_mtime)
         facts.append(f"newest run {_minute(newest)}")

@@ -284,6 +284,13 @@ def test_worst_queries_are_in_the_order_of_their_score(
     assert f"{counts.values[counts.groups['can move'], 0].min():.4f}" == table[1][-1]
 
 
+def test_a_run_that_was_not_scored_has_no_date(finished: Workspace, tmp_path: Path) -> None:
+    """As a search leaves the recipe that it starts from."""
+    space = Workspace(shutil.copytree(finished.root, tmp_path / "w"))
+    space.run_card("lexical").unlink()
+    assert "newest run" in report_of(space, tmp_path / "page.html")
+
+
 def test_same_files_same_bytes(finished: Workspace, finished_page: Path, tmp_path: Path) -> None:
     page = report_of(finished, tmp_path / "again.html")
     assert page == finished_page.read_text(encoding="utf-8")
