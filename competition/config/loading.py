@@ -50,7 +50,7 @@ def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name
     base, _, variant = name.rpartition(".")
     known = recipe_names(workspace)
     # A name may have a dot of its own, such as that of a learning rate.
-    varies = any(name.startswith(f"{other}.") for other in known)
+    varies = variant in VARIANTS or any(name.startswith(f"{other}.") for other in known)
     if varies and name not in known:
         varied = load_recipe(workspace, settings, contest, base)
         if isinstance(varied, EnsembleRecipe):
