@@ -106,11 +106,11 @@ def rehearse(pipeline: Pipeline, steps: Iterable[Step], threads: int) -> dict[st
     rows = len(pipeline.tables.examples)
     sizes = [rows] if rows <= _ALL else [_SMALL, min(_LARGE, rows)]
     times = []
+    failed: list[str] = []
     try:
         with threadpool_limits(threads), silent(), redirect_stderr(io.StringIO()):
             for size in sizes:
                 with _part_of(pipeline, size) as part:
-                    failed: list[str] = []
                     times.append((len(part.tables.examples), dict(_build(part, names, failed))))
     except CompError as error:
         warn(
@@ -118,7 +118,7 @@ def rehearse(pipeline: Pipeline, steps: Iterable[Step], threads: int) -> dict[st
         )
         return {}
 
-    if failed and sizes == [rows]:
+    if failed and len(sizes) == 1:
         warn(f"The run will not do on these rows: {failed[0]}")
     (few, small), (many, large) = times[0], times[-1]
     per_row = {

@@ -30,28 +30,27 @@ class Spread:
             outputs: example_id and a run's outputs.
             examples: their rows, and maybe others: example_id, query_id and product_id.
         """
-        ids = examples["example_id"].to_numpy()
-        rows = outputs.set_index("example_id").reindex(ids[np.isin(ids, outputs["example_id"])])
-        pairs = examples.loc[np.isin(ids, rows.index), ["query_id", "product_id"]]
+        ids = examples[["example_id", "query_id", "product_id"]]
+        rows = ids.merge(outputs, on="example_id", validate="one_to_one")
 
         # The same text twice says nothing.
-        once = ~pairs.duplicated().to_numpy()
-        values = rows.to_numpy(np.float64)[once]  # (rows, outputs)
-        query = np.unique(pairs["query_id"].to_numpy()[once], return_inverse=True)[1]  # (rows,)
+        rows = rows.drop_duplicates(["query_id", "product_id"])
+
+        values = rows[outputs.columns.drop("example_id")]  # (rows, outputs)
+        query = rows["query_id"]
+        several = query.groupby(query).transform("size") > 1
 
         # Deviations from the mean of the query, of queries with several rows.
-        size = np.bincount(query)  # (queries,)
-        sums = [np.bincount(query, column) for column in values.T]
-        inside = (values - (np.array(sums) / size).T[query])[size[query] > 1]
+        inside = (values - values.groupby(query).transform("mean"))[several]
 
         over_rows = within_queries = None
-        if len(values) >= MIN_ROWS:
-            over_rows = float(values.std(axis=0).max())
+        if len(rows) >= MIN_ROWS:
+            over_rows = _largest(values.std(ddof=0))
         if len(inside) >= MIN_ROWS:
             # Each query's mean takes one degree of freedom.
-            freedom = len(inside) - int((size > 1).sum())
-            within_queries = float(np.sqrt((inside**2).sum(axis=0) / freedom).max())
-        return cls(len(values), over_rows, within_queries)
+            freedom = len(inside) - query[several].nunique()
+            within_queries = _largest(np.sqrt((inside**2).sum() / freedom))
+        return cls(len(rows), over_rows, within_queries)
 
     @property
     def fault(self) -> str | None:
@@ -66,6 +65,10 @@ class Spread:
             )
 
         return None
+
+
+def _largest(deviations: pd.Series) -> float:
+    return float(np.asarray(deviations, np.float64).max())
 
 
 def constant_folds(

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,13 @@ from rich.progress import Progress as Bar
 from competition.core.console import drawn_by, progress
 from competition.core.errors import CompError, Diverged
 from competition.pipeline import crew, jobs
-from competition.pipeline.crew import Builder, Worker
+from competition.pipeline.crew import Worker
 from competition.pipeline.execute import Step
 from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.steps import Pipeline
 from competition.pipeline.worker import Built, Failed, _Board, _Lines, portable
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
+from tests.pipeline.crews import Scripted, Unheard
 from tests.processes import _SERVER
 from tests.soak.faults import small_workspace
 
@@ -97,33 +98,6 @@ def test_a_step_that_fails_says_what_it_says_alone_and_the_others_end(tmp_path: 
     assert not space.run_card("lexical").exists()
 
 
-class Scripted:
-    """A crew of one, whose steps end as a script says."""
-
-    def __init__(self, ends: dict[str, object]) -> None:
-        self.ends = ends
-        self.workers = [Builder()]
-        self.begun: list[str] = []
-
-    def worker_for(self, on_gpu: bool) -> Builder | None:
-        return self.workers[0] if self.workers[0].step is None else None
-
-    def begin(self, worker: Builder, step: Step) -> None:
-        self.begun.append(step.name)
-
-    def messages(self) -> Iterator[tuple[Builder, tuple[object, ...]]]:
-        yield self.workers[0], ("end", self.ends.get(self.begun[-1], Built(True)))
-
-
-class Unheard:
-    """Nobody looks."""
-
-    def begin(self, *_: object) -> None:
-        pass
-
-    end = begin
-
-
 def test_what_follows_is_built_too_and_a_training_that_diverges_is_no_failure_then() -> None:
     made = {name: Step(name, name, (), lambda: None, lambda: None) for name in "abcd"}
     heard = []
@@ -135,7 +109,7 @@ def test_what_follows_is_built_too_and_a_training_that_diverges_is_no_failure_th
         return {"a": [made["b"], made["c"]], "b": [made["c"], made["d"]]}.get(step.name, [])
 
     def run(follow: object, **ends: object) -> list[str]:
-        crew = Scripted(ends)
+        crew = Scripted(lambda begun: ends.get(begun[-1], Built(True)))
         some = jobs._Run([made["a"]], Machine(1, 0, 0, 1), Work(), None, Unheard(), follow)
         some.finish_all(crew)
         return crew.begun

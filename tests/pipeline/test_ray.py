@@ -21,6 +21,7 @@ from competition.pipeline.ray_tasks import Desk
 from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.worker import Built, Lost
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace, refused
+from tests.pipeline.crews import Scripted, Unheard
 from tests.processes import _SERVER
 
 
@@ -109,39 +110,12 @@ def test_what_ray_alone_does_is_refused_without_it(
     )
 
 
-class Dying:
-    """A crew whose builder dies with the step that it is given, `deaths` times."""
-
-    def __init__(self, deaths: int) -> None:
-        self.deaths = deaths
-        self.workers = [Builder()]
-        self.begun: list[str] = []
-
-    def worker_for(self, on_gpu: bool) -> Builder | None:
-        return self.workers[0] if self.workers[0].step is None else None
-
-    def begin(self, worker: Builder, step: Step) -> None:
-        self.begun.append(step.name)
-
-    def messages(self) -> Iterator[tuple[Builder, tuple[object, ...]]]:
-        died = len(self.begun) <= self.deaths
-        yield self.workers[0], ("end", Lost("it died") if died else Built(True))
-
-
-class Unheard:
-    """Nobody looks."""
-
-    def begin(self, *_: object) -> None:
-        pass
-
-    end = begin
-
-
 @pytest.mark.parametrize("deaths", [0, 2, 3])
 def test_a_step_that_is_lost_begins_again_before_others_but_not_for_ever(deaths: int) -> None:
     first, second = (Step(name, name, (), lambda: None, lambda: None) for name in "ab")
     run = jobs._Run([first, second], Machine(1, 0, 0, 1), Work(), None, Unheard())
-    crew = Dying(deaths)
+    # It dies with the step that it is given, `deaths` times.
+    crew = Scripted(lambda begun: Lost("it died") if len(begun) <= deaths else Built(True))
     if deaths == 3:
         with pytest.raises(CompError, match=r"^a was begun 3 times and lost: it died\.$"):
             run.finish_all(crew)
