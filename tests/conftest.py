@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -44,6 +45,10 @@ SAMPLE_A = SHARED / "esci-sample"
 SAMPLE_B = SHARED / "esci-sample-aicrowd"
 needs_sample = pytest.mark.skipif(
     not SAMPLE_A.is_dir(), reason=f"the real rows are not at {SAMPLE_A}"
+)
+
+needs_optuna = pytest.mark.skipif(
+    find_spec("optuna") is None, reason="the extra `tune` is not installed"
 )
 
 # Every kind of recipe, each small enough for seconds.

@@ -14,6 +14,7 @@ from competition.analysis.search import Training, Trial, best_trial, search
 from competition.cli.tune import describe_confirmation
 from competition.core.errors import Diverged, InputError
 from competition.scoring.intervals import Estimate
+from tests.conftest import needs_optuna
 
 
 def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
@@ -21,6 +22,7 @@ def run(made: Made, trials: int, seed: int = 0) -> list[Trial]:
 
 
 @pytest.mark.slow
+@needs_optuna
 def test_pure_noise_is_no_gain() -> None:
     """Most of it is of queries, which fresh seeds meet again; `benchmarks/search.py` has other noise."""
     found = studies(100, trials=10, training=0.003)
@@ -38,6 +40,7 @@ def test_pure_noise_is_no_gain() -> None:
     assert 0.4 * luck < shown < 1.2 * luck
 
 
+@needs_optuna
 def test_a_planted_optimum_is_found() -> None:
     found, rates = [], []
     for seed in range(10):
@@ -51,6 +54,7 @@ def test_a_planted_optimum_is_found() -> None:
     assert 0.03 < np.median(rates) < 0.3
 
 
+@needs_optuna
 def test_a_search_is_a_function_of_its_seed_and_goes_on_where_it_was() -> None:
     long, short = run(Made(1), 12), run(Made(1), 7)
     assert long[:7] == short
@@ -68,6 +72,7 @@ class Diverging(Made):
         return None
 
 
+@needs_optuna
 def test_a_search_goes_on_behind_trainings_that_diverge() -> None:
     made = Diverging(2, planted=0.04)
     trials = run(made, 20)
@@ -95,6 +100,7 @@ class Beside(Diverging):
         return waiting.popleft()
 
 
+@needs_optuna
 def test_the_order_in_which_trainings_end_changes_nothing() -> None:
     for at_a_time in (2, 3):
         first, *others = (Beside(2, at_a_time, order) for order in range(4))
@@ -109,6 +115,7 @@ def test_the_order_in_which_trainings_end_changes_nothing() -> None:
     assert run(Beside(2, 1, 0), 20) == run(Diverging(2, planted=0.04), 20)
 
 
+@needs_optuna
 def test_a_trial_behind_the_median_of_earlier_ones_is_stopped() -> None:
     made = Made(3)
     trials = run(made, 20)
@@ -124,6 +131,7 @@ def test_a_trial_behind_the_median_of_earlier_ones_is_stopped() -> None:
     assert max(folds for each, _, folds in made.asked if each == name) == len(stopped[0].gains)
 
 
+@needs_optuna
 def test_gains_are_over_all_folds_so_far_and_fresh_seeds_are_fresh() -> None:
     made = Made(4)
     trials = run(made, 6)

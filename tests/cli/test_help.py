@@ -50,6 +50,8 @@ FITS = (
     "competition.pipeline.folder_scorer.check_files",
     "competition.analysis.report.page.render_report",
 )
+# What commands need beside the package's own dependencies.
+EXTRAS = {"serve": ("fastapi", "uvicorn"), "tune": ("optuna",)}
 
 
 class Reached(Exception):
@@ -143,6 +145,8 @@ def test_every_example_works(
 ) -> None:
     name, *arguments = shlex.split(example)
     assert name == "comp"
+    for package in EXTRAS.get(arguments[0], ()):
+        pytest.importorskip(package, reason="its extra is not installed")
     command = " ".join(arguments)
     monkeypatch.chdir(fresh if f"{command} ".startswith(FRESH) else done)
     if "judgments.csv" in command:

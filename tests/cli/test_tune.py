@@ -14,7 +14,7 @@ from competition.core.errors import Diverged
 from competition.core.workspace import Workspace
 from competition.pipeline import crew
 from competition.pipeline.steps import Pipeline
-from tests.conftest import artefacts, comp, make_workspace, refused
+from tests.conftest import artefacts, comp, make_workspace, needs_optuna, refused
 from tests.processes import _SERVER
 
 # Two trees are too few: more of them are a gain that no noise hides.
@@ -48,6 +48,7 @@ def table_of(space: Workspace) -> Path:
 
 
 @pytest.mark.slow
+@needs_optuna
 def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None:
     result = comp(*command(start, 4))
     assert result.exit_code == 0, result.output
@@ -99,6 +100,7 @@ def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None
 
 
 @pytest.mark.slow
+@needs_optuna
 def test_a_search_that_is_cut_off_ends_with_the_bytes_of_one_that_is_not(
     start: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_search_that_is_cut_off_ends_with_the_bytes_of_one_that_is_not(
 
 
 @pytest.mark.slow
+@needs_optuna
 def test_two_trials_at_a_time_are_the_same_search_again_whatever_was_done_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +163,7 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@needs_optuna
 def test_the_json_document_says_what_was_found(start: Workspace) -> None:
     """A key at its own value alone: nothing is better, and nothing is confirmed."""
     (start.root / "same.toml").write_text("[keys]\nn_estimators = [2, 2]\n", encoding="utf-8")
@@ -227,6 +231,7 @@ def test_a_key_changes_nothing_only_where_no_value_of_it_does(
     assert "warning: distill_weight changes nothing: what it belongs to is switched off." in told
 
 
+@needs_optuna
 def test_another_recipe_of_a_trials_name_is_not_taken_for_it(start: Workspace) -> None:
     space = start.root / "two.toml"
     space.write_text("[keys]\nnum_leaves = [6, 6]\n", encoding="utf-8")
