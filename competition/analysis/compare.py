@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition.config.recipe import EnsembleRecipe, MemberRecipe, RunRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import EnsembleRecipe, LexicalRecipe, MemberRecipe, RunRecipe
 from competition.config.settings import recipe_names
 from competition.core.arrays import Codes
 from competition.core.errors import CompError, InputError
@@ -30,6 +31,7 @@ class ComparedTask:
     scores: tuple[float, float]  # the mean over the seeds
     result: Comparison
     label_paths: tuple[str, ...]  # by which labels reached either score
+    has_seeds: bool  # whether both are recipes that other seeds train again
 
     @property
     def better(self) -> int | None:
@@ -67,6 +69,9 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[Compared
         # Two seeds of one recipe: a check that nothing differs.
         repeats = ((first,), (second,))
 
+    has_seeds = all(
+        isinstance(_recipe(pipeline, name), EncoderRecipe | LexicalRecipe) for name in names
+    )
     examples = pipeline.tables.examples
     train = examples[examples["split"] == "train"]
     compared = []
@@ -94,6 +99,7 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[Compared
                 (scores[0], scores[1]),
                 result,
                 tuple(dict.fromkeys(paths)),
+                has_seeds,
             )
         )
 

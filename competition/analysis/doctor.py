@@ -21,6 +21,7 @@ from competition.models.encoder.folders import check_folder
 from competition.noise.audit import missing_label
 from competition.noise.report import caveat
 from competition.pipeline.cleanup import stale_checkpoints
+from competition.pipeline.execute import counted_steps
 from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
@@ -57,7 +58,8 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
     # Without settings and data there is no plan, and nothing below can be checked.
     try:
         pipeline = Pipeline(workspace)
-        steps = {step.name: step.state for step in pipeline.steps()}
+        every = pipeline.steps()
+        steps = {step.name: step.state for step in every}
     except CompError as error:
         if workspace.data_card.is_file():
             yield Check("settings", "stop", str(error))
@@ -75,12 +77,13 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
     for plan in pipeline.plan.runs():
         yield _check_run(pipeline, plan, steps)
 
-    left = [name for name, state in steps.items() if state != "done"]
-    if left:
-        message = f"left: {len(left)} of {len(steps)}, the first is {left[0]}"
+    # Counted as `comp run` counts them.
+    total = len(counted_steps(every))
+    if left := counted_steps([step for step in every if steps[step.name] != "done"]):
+        message = f"left: {len(left)} of {total}, the first is {left[0].name}"
         yield Check("steps", "look", message, "comp run")
     else:
-        yield Check("steps", "well", f"all {len(steps)} are done")
+        yield Check("steps", "well", f"all {total} are done")
 
 
 def _check_locks(workspace: Workspace) -> Iterator[Check]:

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from competition.config.base_recipe import SCHEMES
+from competition.config.loading import VARIANTS, WITHOUT
 from competition.config.recipe import ImportedRecipe, LexicalRecipe
 from competition.config.settings import BUILT_IN, recipe_names
 from competition.core.atomic import write_text
 from competition.core.commands import shell_quoted
-from competition.core.errors import InputError, unknown_name
+from competition.core.errors import InputError, short_repr, unknown_name
 from competition.core.parquet import write_table
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
@@ -23,6 +24,9 @@ from competition.scoring.in_sample import InSampleTest, Side, check_in_sample
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.task import Kind
 
+_LONGEST = (
+    100  # characters of a name: file systems end at 255, which temporary names and runs need, too
+)
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.="
 
 
@@ -96,8 +100,15 @@ def _plain(text: str) -> str:
 
 def check_run_name(contest: Contest, name: str) -> None:
     """Raise InputError where a name cannot be that of a run."""
-    if not name or name[0] in ".=" or not set(name) <= {*_LETTERS, "-"}:
-        raise InputError(f"{name!r} cannot be the name of a run: use letters, digits, - _ and .")
+    if not name or name[0] in "-.=" or not set(name) <= {*_LETTERS, "-"}:
+        raise InputError(
+            f"{name!r} cannot be the name of a run: use letters, digits, - _ and ., of which neither - nor . comes "
+            "first."
+        )
+    if len(name) > _LONGEST:
+        raise InputError(
+            f"{short_repr(name)} cannot be the name of a run: use at most {_LONGEST} characters."
+        )
     if contest.split_run(name)[1]:
         raise InputError(f"{name!r} ends like the run of an ensemble: take another name.")
 
@@ -105,7 +116,11 @@ def check_run_name(contest: Contest, name: str) -> None:
 def _check_name(pipeline: Pipeline, name: str) -> bool:
     """Return whether a member of that name is replaced; raises InputError where the name cannot be one."""
     check_run_name(pipeline.plan.contest, name)
-    if name not in recipe_names(pipeline.workspace):
+    known = recipe_names(pipeline.workspace)
+    base, _, variant = name.rpartition(".")
+    if base in known and (variant in VARIANTS or variant.startswith(WITHOUT)):
+        raise InputError(f"{name!r} is called like a variant of {base!r}: take another name.")
+    if name not in known:
         return False
 
     own = pipeline.workspace.recipe_folder / f"{name}.toml"

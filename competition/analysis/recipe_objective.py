@@ -96,6 +96,8 @@ class RecipeObjective:
         Keys that fit one by one may not fit together, so pairs are tried, too.
         """
         source = str(space.source)
+        if "description" in space.keys:
+            raise InputError(f"{source}: a description changes no result: leave it out.")
         fixed = sorted({key.partition(".")[0] for key in space.keys} & set(_FIXED))
         if fixed:
             raise InputError(

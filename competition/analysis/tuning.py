@@ -6,6 +6,7 @@ of the best trial so far.
 """
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from competition.core.errors import Diverged
 from competition.core.fingerprint import fingerprint
 from competition.scoring import intervals
 
+_FRESH = ", fresh seeds"  # behind the name of the run that these confirm
+
 
 class Tuning:
     """A search that starts from a recipe of a workspace."""
@@ -41,7 +44,8 @@ class Tuning:
             seed: of the draws.
         """
         self.objective = RecipeObjective(trainer, recipe, task)
-        self.space = load_space(self.objective.base.model, space)
+        base = self.objective.base
+        self.space = load_space(base.model, type(base).model_fields, space)
         self.objective.check(self.space)
         self._seed = seed
 
@@ -99,27 +103,56 @@ class Tuning:
         trials: Sequence[Trial],
         gains: dict[int, intervals.Estimate],
         confirmation: Confirmation | None,
-    ) -> None:
-        """Write all trials and the confirmation as one CSV."""
+    ) -> int:
+        """Write all trials and the confirmation as one CSV.
+
+        Returns:
+            The number of trials of an earlier, longer search that stay in it.
+        """
         lines: list[dict[str, Any]] = []
         best = best_trial(trials)
         for trial in trials:
             about = {"trial": trial.number + 1, "run": self.objective.run(trial.changes)}
             about |= {"folds": len(trial.gains), "complete": trial.complete}
+            about |= {"diverged": trial.diverged}
             estimate = gains.get(trial.number)
             gain = intervals.cells(gain=estimate) | {"gain": trial.gain}
             lines.append(about | trial.changes | gain | {"command": self.command(trial)})
         if best is not None and confirmation is not None:
             about = {
                 "trial": best.number + 1,
-                "run": f"{self.objective.run(best.changes)}, fresh seeds",
+                "run": f"{self.objective.run(best.changes)}{_FRESH}",
             }
-            about |= {"folds": len(best.gains), "complete": True}
+            about |= {"folds": len(best.gains), "complete": True, "diverged": False}
             gain = intervals.cells(gain=confirmation.gain)
             lines.append(about | best.changes | gain | {"command": self.command(best)})
 
-        table = pd.DataFrame(lines)
+        text = pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+        found, confirmed = table[: len(trials)], table[len(trials) :]
+        later = _later_lines(self.path, found)
+        later = later[~later["run"].isin(confirmed["run"])]
+
+        table = pd.concat([found, later, confirmed])
         write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))
+        return int((~later["run"].str.endswith(_FRESH)).sum())
+
+
+def _later_lines(path: Path, found: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines behind `found` of the table that is there, where it begins with these.
+
+    It does unless recipe or rows have changed since, so that its other trials are those of another search.
+    """
+    try:
+        earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError):  # there is none, or none that can be read
+        return found[:0]
+
+    if not earlier[: len(found)].equals(found):
+        return found[:0]
+    later = earlier[len(found) :]
+    # A confirmation alone is of the same trials, and is made again.
+    return later if (~later["run"].str.endswith(_FRESH)).any() else later[:0]
 
 
 def _describe(trial: Trial, trials: int) -> str:

@@ -89,10 +89,9 @@ def _explanation(compared: "list[ComparedTask]", names: tuple[str, str]) -> list
     if compared[0].result.noise == "seeds":
         noise = f"{counts}: the noise of trainings is what differs between them."
     else:
-        noise = (
-            f"{counts}: the noise of trainings is taken from the folds, each of which is a training of its own. "
-            "Two or more seeds of both make the interval narrower: `comp train --recipe NAME --set seed=1`."
-        )
+        noise = f"{counts}: the noise of trainings is taken from the folds, each of which is a training of its own."
+        if compared[0].has_seeds:
+            noise += " Two or more seeds of both make the interval narrower: `comp train --recipe NAME --set seed=1`."
     sentences = [noise]
     sentences.append(
         "Of twenty pairs that do not differ, one at most gets a verdict on a task. What all trainings share, such as a "

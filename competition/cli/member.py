@@ -94,6 +94,8 @@ def add(
 
 def _show_test(name: str, added: "AddedMember") -> None:
     """Say whether outputs look in-sample."""
+    import numpy as np
+
     test = added.test
     if test is None:
         console.print(
@@ -101,11 +103,17 @@ def _show_test(name: str, added: "AddedMember") -> None:
         )
         return
 
+    if np.isnan(test.ratio):
+        console.print(
+            "Whether they are out-of-fold could not be tested: outputs of training or of test rows do not vary."
+        )
+        return
+
     about = (
         f"They follow the labels {test.ratio:.2f} times as closely as test rows warrant, where held-out outputs "
         f"do up to {test.limit:.1f} times"
     )
-    if test.near is not None:
+    if test.near is not None and not np.isnan(test.near.ratio):
         about += (
             f"; between rows of nearly the same text {test.near.ratio:.2f} times (held-out ones up to "
             f"{test.near.limit:.1f})"

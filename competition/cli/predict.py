@@ -8,7 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
-from competition.core.errors import InputError, escape_controls, join_names
+from competition.core.errors import InputError, escape_controls, join_names, pluralize
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -97,15 +97,17 @@ def predict(
     if isinstance(scorer, FolderScorer):
         console.print("Whether it was trained on some of these rows is not known to a folder.")
     elif trained := scorer.trained_on(rows):
+        rows_given = pluralize(len(table), "row")
         warn(
-            f"{name} was trained on {trained:,} of these {len(table):,} rows (same locale, query and title): for "
+            f"{name} was trained on {trained:,} of these {rows_given} (same locale, query and title): for "
             "them, its scores are better than for new rows."
         )
 
     answers = scorer.answer(rows)
     write_file(target, table, answers)
     _show(f"{name} on {file.name}", answers)
-    console.print(f"{len(table):,} rows, {len(rows.examples):,} of them distinct: {target}")
+    distinct = f"{len(rows.examples):,} of them distinct"
+    console.print(f"{pluralize(len(table), 'row')}, {distinct}: {target}")
 
 
 def _open_scorer(run: str | None, workspace: Path) -> "tuple[Scorer, str]":

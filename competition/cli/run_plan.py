@@ -80,12 +80,12 @@ def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
     """Show the steps that are not done, what each takes, and how long all take with `jobs` at a time."""
     from competition.analysis.forecast import forecast_memory, forecast_seconds, seconds_so_far
     from competition.analysis.rehearsal import beside_others, import_seconds, rehearse
+    from competition.pipeline.execute import counted_steps
     from competition.pipeline.jobs import find_machine, step_threads
     from competition.pipeline.schedule import Schedule, simulate
 
-    missing = [step for step in pipeline.steps() if step.state != "done"]
     # Training a fold also predicts its test rows, so that step is not one of its own.
-    missing = [step for step in missing if step.along not in missing]
+    missing = counted_steps([step for step in pipeline.steps() if step.state != "done"])
     if not missing:
         console.print("Nothing to do: everything is up to date.")
         return

@@ -97,12 +97,16 @@ def _show_status(space: Workspace) -> None:
     from competition.analysis.diagnoses.judge import judge
     from competition.core.json_files import read_json
     from competition.pipeline.cleanup import stale_checkpoints
+    from competition.pipeline.execute import counted_steps
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(space)
     _, kept = stale_checkpoints(pipeline.workspace)
-    states = {step.name: step.state for step in pipeline.steps()}
-    left = {name: state for name, state in states.items() if state != "done"}
+    steps = pipeline.steps()
+    states = {step.name: step.state for step in steps}
+    # Counted as `comp run` counts them.
+    left = counted_steps([step for step in steps if states[step.name] != "done"])
+    total = len(counted_steps(steps))
     plans = pipeline.plan.runs()
     _show_board(plans, dict(states))
     shown = {name for plan in plans for name in _steps_of(plan)}
@@ -111,7 +115,7 @@ def _show_status(space: Workspace) -> None:
     others += [[_mark([step.state]), step.name] for step in asked.values()]
     then = {
         "missing": len(left),
-        "steps": len(states),
+        "steps": total,
         "next": "comp run" if left else None,
         "checkpoints": kept,
     }
@@ -131,8 +135,7 @@ def _show_status(space: Workspace) -> None:
         console.print(f"Unfinished training with checkpoints: {', '.join(kept)}")
 
     if left:
-        first = next(iter(left))
-        console.print(f"Steps left: {len(left)} of {len(states)}; the first is {first}.")
+        console.print(f"Steps left: {len(left)} of {total}; the first is {left[0].name}.")
     else:
         console.print("Everything is up to date.")
     show_verdict(judge(pipeline, states))

@@ -110,13 +110,14 @@ def tune(
         confirmation = None if best is None else tuning.confirm(found, best, fresh)
 
     gains = tuning.gains(found)
-    tuning.write(found, gains, confirmation)
+    others = tuning.write(found, gains, confirmation)
     _show(tuning, found, gains, confirmation)
     if paths := tuning.objective.label_paths(found):
         console.print(f"These scores are {describe_basis(paths)}.")
     for sentence in _verdict(tuning, best, confirmation, fresh):
         console.print(sentence)
-    console.print(f"Table: {tuning.path}")
+    more = f", with {pluralize(others, 'more trial')} of an earlier search" if others else ""
+    console.print(f"Table: {tuning.path}{more}")
 
 
 @contextmanager
@@ -163,6 +164,7 @@ def _show(
         "folds": "folds",
         "gain": "gain [95 %]",
         "run": None,
+        "diverged": None,
     }
     order = sorted(
         trials, key=lambda t: (not t.complete, -max(t.gains[-1:], default=-math.inf), t.number)
@@ -173,16 +175,18 @@ def _show(
         estimate = gains.get(trial.number)
         gain = OutputCell(estimate, "+") if estimate else OutputCell(trial.gain, "+.4f")
         run = tuning.objective.run(trial.changes)
-        rows.append([changes, trial.number + 1, len(trial.gains), gain, run])
+        rows.append([changes, trial.number + 1, len(trial.gains), gain, run, trial.diverged])
     if confirmation is not None:
         first = order[0]
         changes = OutputCell(first.changes, text="the best one, on fresh seeds")
         gain = OutputCell(confirmation.gain, "+")
-        rows.append([changes, first.number + 1, len(first.gains), gain, None])
+        rows.append([changes, first.number + 1, len(first.gains), gain, None, False])
 
     stopped = sum(not trial.complete for trial in trials)
     title = f"{task.name}, gain in {task.metric.label} over {base}, out-of-fold, "
     title += f"the best of {pluralize(len(trials), 'trial')}, {stopped} of them stopped early"
+    if diverged := sum(trial.diverged for trial in trials):
+        title += f", {diverged} since it diverged"
     about: dict[str, object] = {"task": task.name, "metric": task.metric.label, "recipe": base}
     about |= {"trials": len(trials), "stopped": stopped}
     if confirmation is not None:

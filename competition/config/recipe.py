@@ -32,7 +32,7 @@ class LexicalRecipe(FoldRecipe):
 
     model: Literal["lexical"] = "lexical"
     n_estimators: int = Field(100, ge=1, le=_MOST)
-    learning_rate: float = Field(0.05, gt=0)
+    learning_rate: float = Field(0.05, gt=0, le=1)
     num_leaves: int = Field(15, ge=2, le=_MOST_LEAVES)
     min_data_in_leaf: int = Field(30, ge=1, le=_MOST)
 
@@ -98,7 +98,7 @@ class EnsembleRecipe(SupervisedRecipe):
     text: bool = True  # read the features of text, too
     leaky: bool = False  # read in which other tasks' lists a row is
     n_estimators: int = Field(300, ge=1, le=_MOST)  # per class, at most
-    learning_rate: float = Field(0.05, gt=0)
+    learning_rate: float = Field(0.05, gt=0, le=1)
     num_leaves: int = Field(15, ge=2, le=_MOST_LEAVES)
     min_data_in_leaf: int = Field(30, ge=1, le=_MOST)
 

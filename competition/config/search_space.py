@@ -11,7 +11,7 @@ The spaces of `spaces/` come with the package, one for each model that is traine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations, islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from competition.core.errors import InputError
+from competition.core.errors import InputError, did_you_mean
 from competition.core.toml_files import StrictModel, build_model, read_toml
 
 SPACES = Path(__file__).parent / "spaces"
@@ -68,7 +68,9 @@ class Range(StrictModel):
         """Return what a recipe gets for a number that was drawn: few digits, so that it can be read."""
         if self.integers:
             return int(drawn)
-        return round(float(drawn), 12) if self.step is not None else float(f"{drawn:.{_DIGITS}g}")
+        few = round(float(drawn), 12) if self.step is not None else float(f"{drawn:.{_DIGITS}g}")
+        # An end of many digits would be rounded to a number outside.
+        return min(max(few, float(self.low)), float(self.high))
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,12 @@ class SearchSpace:
         return list(islice(found, _PAIRS))
 
 
-def load_space(model: str, file: Path | None) -> SearchSpace:
+def load_space(model: str, known: Collection[str], file: Path | None) -> SearchSpace:
     """Read a search space.
 
     Args:
         model: of the recipe, whose space of the package is taken unless a file is named.
+        known: the recipe's keys.
         file: a user's own.
 
     Raises:
@@ -124,10 +127,19 @@ def load_space(model: str, file: Path | None) -> SearchSpace:
     if not path.is_file():
         raise InputError(f"There is no file {path}: name a search space, a TOML file with [keys].")
     content = build_model(_SpaceFile, read_toml(path), path)
-    return SearchSpace(path, _parse(content.keys, path))
+    return SearchSpace(path, _parse(content.keys, path, known))
 
 
-def _parse(content: dict[str, Any], path: Path, above: str = "") -> dict[str, Range | Choice]:
+def _means_range(table: dict[str, Any]) -> bool:
+    """Return whether a table is a range, also one whose ends are misspelled, and not keys of a table."""
+    ends = ("low", "high")
+    are_numbers = not any(isinstance(each, list | dict) for each in table.values())
+    return any(name in ends or (are_numbers and did_you_mean(name, ends)) for name in table)
+
+
+def _parse(
+    content: dict[str, Any], path: Path, known: Collection[str], above: str = ""
+) -> dict[str, Range | Choice]:
     """Return the values of each key, those of tables flat."""
     keys: dict[str, Range | Choice] = {}
     for name, values in content.items():
@@ -138,10 +150,13 @@ def _parse(content: dict[str, Any], path: Path, above: str = "") -> dict[str, Ra
             )
         if isinstance(values, list) and len(values) > 1:
             keys[key] = Choice(tuple(values))
-        elif isinstance(values, dict) and {"low", "high"} & values.keys():
+        elif isinstance(values, dict) and _means_range(values):
             keys[key] = build_model(Range, values, f"{path}, {key}")
         elif isinstance(values, dict) and values:
-            keys |= _parse(values, path, f"{key}.")
+            keys |= _parse(values, path, known, f"{key}.")
+        elif not above and name not in known:
+            hint = did_you_mean(name, known)
+            raise InputError(f"{path}: the recipe has no key {name!r}{hint}.")
         else:
             raise InputError(
                 f"{path}: {key} = {values!r} is not a choice: write two values or more in brackets, or "

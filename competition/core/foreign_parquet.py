@@ -63,7 +63,8 @@ def parquet_table(
         table = file.read(columns=None if columns is None else list(columns))
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{name} is not a readable parquet file: {error}.") from None
+        reason = str(error).rstrip(".")
+        raise InputError(f"{name} is not a readable parquet file: {reason}.") from None
 
     if len(table) != file.metadata.num_rows:
         raise InputError(

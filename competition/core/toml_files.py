@@ -1,10 +1,11 @@
 """TOML files read into frozen, typed models, with a sentence for what is wrong in them."""
 
 import tomllib
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from competition.core.errors import InputError, did_you_mean, join_names
 
@@ -22,6 +23,24 @@ class StrictModel(BaseModel):
 
     # What is part of another table is built with it, at the first use.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # Python counts true as 1, and so would pydantic.
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, bool) for each in values) and _takes_numbers(cls, info.field_name):
+            raise ValueError("true and false are not numbers")
+        return value
+
+
+@cache
+def _takes_numbers(model: type[BaseModel], key: str | None) -> bool:
+    """Return whether a key is for numbers, or lists of them, but not for true and false."""
+    parts = [model.model_fields[key or ""].annotation]
+    for part in parts:
+        parts += get_args(part)
+    return (int in parts or float in parts) and bool not in parts
 
 
 Model = TypeVar("Model", bound=StrictModel)
@@ -56,5 +75,7 @@ def build_model(model: type[Model], content: dict[str, Any], source: Path | str)
             raise InputError(f"{source}: the key {key!r} is missing.") from None
 
         reason = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
-        fault = f"{key} = {first['input']!r} does not fit: " if key else ""
+        value = first["input"]
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        fault = f"{key} = {shown} does not fit: " if key else ""
         raise InputError(f"{source}: {fault}{reason}.") from None

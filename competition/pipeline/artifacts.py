@@ -68,15 +68,16 @@ class Artifacts:
         """
         if encoder == MINI:
             return str(MINI_FOLDER)
-        return TINY if encoder == TINY else self._model_source("encoder", encoder)
+        return TINY if encoder == TINY else self.model_source("encoder", encoder)
 
-    def _model_source(self, key: str, name: str) -> str:
-        """Return a folder or a name on the model hub; `key` is the recipe's, for messages."""
+    def model_source(self, key: str, name: str, recipe: str = "") -> str:
+        """Return a folder or a name on the model hub; `key` and the name of the `recipe` are for messages."""
         # Joining with an absolute path gives that path.
         local = self._workspace.paths_from / Path(name).expanduser()
         if name.startswith(("/", ".", "~")) and not local.is_dir():
+            of_recipe = f" of the recipe {recipe!r}" if recipe else ""
             raise InputError(
-                f"The {key} {name!r} is not a folder: correct `{key}` in [overrides] or the recipe."
+                f"The {key} {name!r}{of_recipe} is not a folder: correct `{key}` in [overrides] or the recipe."
             )
 
         return str(local) if local.is_dir() else name
@@ -104,7 +105,7 @@ class Artifacts:
     @cache  # noqa: B019
     def translations(self, model: str) -> Translations:
         """Return the translations of Spanish training text by a model."""
-        source = self._model_source("translate_with", model)
+        source = self.model_source("translate_with", model)
         content = _content(source)
         path = self._workspace.translations(content)
         return Translations(source, path, fingerprint([content, self._card.train]))

@@ -11,7 +11,7 @@ from competition.config.base_recipe import BaseRecipe
 from competition.config.encoder_recipe import NEW_HEAD
 from competition.config.recipe import PretrainingRecipe
 from competition.core.console import progress
-from competition.core.errors import CompError
+from competition.core.errors import CompError, pluralize
 from competition.core.fingerprint import derive_seed, fingerprint
 from competition.core.json_files import read_manifest
 from competition.core.lazy_pandas import pd
@@ -43,7 +43,7 @@ def build_text_features(tables: Tables, inputs: str) -> None:
 
     examples = tables.examples
     products = tables.products
-    with progress(f"text features of {len(examples):,} rows"):
+    with progress(f"text features of {pluralize(len(examples), 'row')}"):
         makers = (text_features, bm25_features)
         parts = [make(examples, products, tables.contest) for make in makers]
 

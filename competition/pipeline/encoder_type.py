@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 def artifacts(artifacts: Artifacts, recipe: EncoderRecipe) -> tuple[str, ...]:
     """Return the fingerprints of the encoder and, as far as they are read, of the vocabulary and the vectors."""
+    # Folders that are missing are refused here, where the recipe is known that names them.
+    for key, name in (("encoder", recipe.encoder), ("translate_with", recipe.translate_with)):
+        artifacts.model_source(key, name, recipe.name)
+
     sources = artifacts.sources(recipe)
     parts = [artifacts.encoder_fingerprint(recipe.encoder)]
     parts += [artifacts.vocabulary_fingerprint] if sources.vocabulary else []

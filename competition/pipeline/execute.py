@@ -7,7 +7,7 @@ only what depends on it, and new test rows redo predictions only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,11 @@ def in_order(targets: Iterable[Step], commands: Iterable[str | None] | None = No
     return list(order.values())
 
 
+def counted_steps(missing: Sequence[Step]) -> list[Step]:
+    """Return the steps that a command counts: those that are missing, without what another one builds along."""
+    return [step for step in missing if step.along is None or step.along not in missing]
+
+
 def unmet_needs(steps: Iterable[Step]) -> list[Step]:
     """Return what steps that are not done read, is not among them and is not done either, in order."""
     steps = list(steps)
@@ -135,7 +140,7 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
             [step.name for step in steps if step.state != "done"]
         )
         missing = [step for step in steps if step.name in set(names)]
-        left = TimeLeft([s.name for s in missing if s.along is None or s.along not in missing])
+        left = TimeLeft(step.name for step in counted_steps(missing))
 
         is_main = distributed.is_main_process()
         for step in missing:

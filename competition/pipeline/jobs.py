@@ -22,7 +22,7 @@ from competition.core.console import Bars, bars, console, warn
 from competition.core.errors import CompError, Diverged, pluralize
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.pipeline.crew import THREADS, Builder, ended_by, open_crew
-from competition.pipeline.execute import Step, in_order, unmet_sentence
+from competition.pipeline.execute import Step, counted_steps, in_order, unmet_sentence
 from competition.pipeline.running import Announcement, announce
 from competition.pipeline.schedule import Machine, Schedule, Work
 from competition.pipeline.time_left import TimeLeft
@@ -142,9 +142,7 @@ class _Run:
         self.built = 0
         self._schedule = Schedule(missing, machine, work.memory)
         self._jobs = machine.jobs
-        self._left = TimeLeft(
-            [s.name for s in missing if s.along is None or s.along not in missing]
-        )
+        self._left = TimeLeft(step.name for step in counted_steps(missing))
         self._board = board
         self._announcement = announcement
         self._follow = follow

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from competition.core.csv_files import parse_integers, read_text, refuse_misspelled, refuse_rows
+from competition.core.archives import open_unpacked
+from competition.core.csv_files import parse_integers, read_csv, refuse_misspelled, refuse_rows
 from competition.core.errors import InputError, did_you_mean, join_names
 from competition.core.fingerprint import fingerprint
-from competition.core.foreign_parquet import read_parquet
+from competition.core.foreign_parquet import is_parquet, parquet_table
 from competition.core.lazy_pandas import pd
 from competition.scoring.task import Kind
 
@@ -19,6 +20,7 @@ KEYS = ("query_id", "product_id")
 TEST = -1  # the fold of test rows
 ROW = "row"  # a hash of what a row is, see `hash_rows`
 SUM_TOLERANCE = 1e-3  # of probabilities: programs that write fewer digits round
+_LARGEST = 1e30  # of a number: what is made of outputs squares them
 _EXACT = 1e-6  # within which probabilities stay as they are
 
 
@@ -38,11 +40,10 @@ def read_brought(path: Path, kind: Kind) -> pd.DataFrame:
             probability, or one of probabilities that do not sum to 1.
     """
     name = str(path)
-    is_parquet = path.suffix in (".parquet", ".pq")
-    frame: pd.DataFrame = (
-        read_parquet(path, name).to_pandas() if is_parquet else read_text(path, name)
-    )
+    frame = _read(path, name)
     frame = frame.rename(columns=_label_columns(kind, list(frame.columns)))
+    if twice := frame.columns[frame.columns.duplicated()].tolist():
+        raise InputError(f"{name} has the outputs {twice[0]} twice: leave one of the columns out.")
     keys = [ID] if ID in frame else list(KEYS)
     for column in (*keys, *kind.outputs):
         if column not in frame:
@@ -62,12 +63,30 @@ def read_brought(path: Path, kind: Kind) -> pd.DataFrame:
     return frame
 
 
+def _read(path: Path, name: str) -> pd.DataFrame:
+    """Read a table; what it begins with says whether it is parquet."""
+    with open_unpacked(path, name) as handle:
+        if is_parquet(handle):
+            table = parquet_table(handle, name)
+        elif {each.lower() for each in path.suffixes} & {".parquet", ".pq"}:
+            raise InputError(f"{name} is not a readable parquet file: it does not begin as one.")
+        else:
+            table = read_csv(handle, name)
+
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
 def check_outputs_of(frame: pd.DataFrame, kind: Kind, name: str) -> pd.DataFrame:
     """Return a frame whose outputs are numbers; raises InputError that names the first row whose are wrong."""
     for column in kind.outputs:
+        is_truth = pd.api.types.is_bool_dtype(frame[column])
         numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+        numbers = numbers.mask(np.full(len(frame), is_truth))
         no_number = numbers.isna() | numbers.abs().eq(np.inf)
         refuse_rows(name, frame, no_number, f"has no finite number as {column}")
+        is_large = numbers.abs() > _LARGEST
+        refuse_rows(name, frame, is_large, f"has a {column} beyond {_LARGEST:g}: scale them down")
         if kind.is_classes or kind.role == "positive":
             outside = (numbers < 0) | (numbers > 1)
             refuse_rows(name, frame, outside, f"has no probability from 0 to 1 as {column}")
@@ -172,6 +191,8 @@ def check_brought_folds(
     is_test = expected == TEST
     in_fold = is_test & given.notna() & (given != TEST)
     refuse_rows(name, frame, in_fold, "is a test row: leave its fold blank")
+    what = "is a training row without a fold: name the one in which it was held out"
+    refuse_rows(name, frame, ~is_test & is_blank, what)
     differs = ~is_test & (given != expected)
     if differs.any():
         right = expected[differs].iloc[0]

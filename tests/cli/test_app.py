@@ -195,7 +195,9 @@ def test_names_in_the_settings_are_checked(tmp_path: Path) -> None:
             "[submission] names the unknown recipe 'blnd'",
             "did you mean 'blend'",
         ),
-        '[overrides]\nencoder = "/no/where"': ("The encoder '/no/where' is not a folder",),
+        '[overrides]\nencoder = "/no/where"': (
+            "The encoder '/no/where' of the recipe 'c1' is not a folder",
+        ),
     }.items():
         workspace.settings_file.write_text(line)
         sentence = refused("status", "-w", workspace.root)

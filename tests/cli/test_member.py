@@ -95,6 +95,9 @@ def test_names_that_are_taken_are_refused(space: Workspace) -> None:
     assert "There is a recipe 'c1' already" in refused("member", "add", "c1", *add)
     assert "ends like the run of an ensemble" in refused("member", "add", "x-task1", *add)
     assert "cannot be the name of a run" in refused("member", "add", "a/b", *add)
+    assert "called like a variant of 'blend'" in refused("member", "add", "blend.paper", *add)
+    assert "at most 100 characters" in refused("member", "add", "x" * 101, *add)
+    assert "neither - nor . comes first" in refused("member", "add", *add, "--", "-x")
     add[2] = "clases"
     assert "There is no kind 'clases' (did you mean 'classes'?)" in refused(
         "member", "add", "x", *add
@@ -132,6 +135,22 @@ def test_outputs_of_fitted_rows_are_flagged_wherever_they_go(space: Workspace) -
     assert "in_sample = true" in (space.recipe_folder / "scored.toml").read_text()
     rows = json.loads(comp("--json", "member", "-w", space.root).stdout)["tables"][0]["rows"]
     assert {row["member"] for row in rows} >= {"fitted", "scored"}
+
+
+def test_outputs_that_do_not_vary_are_not_said_to_be_out_of_fold(space: Workspace) -> None:
+    frame = pd.read_csv(space.root / "ours.csv")[["example_id", "fold"]]
+    frame.assign(gain=0.5).to_csv(space.root / "constant.csv", index=False)
+    told = run(space, "member", "add", "same", space.root / "constant.csv", "--kind", "gain")
+    assert "could not be tested: outputs of training or of test rows do not vary." in told
+    assert "look out-of-fold" not in told
+    run(space, "member", "remove", "same")
+
+
+def test_no_other_seed_is_asked_of_a_member(space: Workspace) -> None:
+    run(space, "member", "add", "alike", space.root / "ours.csv", "--kind", "classes")
+    run(space, "train", "--recipe", "alike")
+    assert "--set seed=1" in run(space, "compare", "ours", "lexical")
+    assert "--set seed=1" not in run(space, "compare", "alike", "lexical")
 
 
 def test_what_takes_a_model_is_refused(space: Workspace) -> None:

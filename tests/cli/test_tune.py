@@ -90,6 +90,11 @@ def test_a_planted_gain_is_found_confirmed_and_adopted(start: Workspace) -> None
     longer = pd.read_csv(table_of(start))
     assert longer["run"].tolist()[:4] == table["run"].tolist()[:4]
 
+    # Fewer trials than before leave those that there are in the table, unless the recipe has changed.
+    shorter = comp(*command(start, 2))
+    assert "of an earlier search" in shorter.output
+    assert pd.read_csv(table_of(start))["trial"].tolist()[:5] == [1, 2, 3, 4, 5]
+
     (line,) = [line for line in result.output.splitlines() if "To adopt it: " in line]
     _, *adopt = shlex.split(line.partition("To adopt it: ")[2])
     adopted = comp(*adopt)
@@ -173,6 +178,7 @@ def test_the_json_document_says_what_was_found(start: Workspace) -> None:
     (table,) = json.loads(result.stdout)["tables"]
     assert table["about"]["task"] == "task2"
     assert [row["gain"]["value"] for row in table["rows"]] == [0, 0]
+    assert [row["diverged"] for row in table["rows"]] == [False, False]
     assert "No gain: no trial over all folds was better than lexical." in result.stderr
 
 
@@ -187,6 +193,15 @@ def test_what_cannot_be_searched_is_refused(start: Workspace) -> None:
     )
     assert "unknown key 'num_leafs' (did you mean 'num_leaves'?)" in told("num_leafs = [3, 5]")
     assert "bad.toml: num_leaves = 1 does not fit" in told("num_leaves = { low = 1, high = 9 }")
+    assert "bad.toml: num_leaves = true does not fit: true and false are not numbers." in told(
+        "num_leaves = [true, 4]"
+    )
+    assert (
+        "bad.toml: the recipe has no key 'lerning_rate' (did you mean 'learning_rate'?)."
+        in told("lerning_rate = [0.1]")
+    )
+    assert "a description changes no result" in told('description = ["a", "b"]')
+    assert "learning_rate = 1e+300 does not fit" in told("learning_rate = [0.1, 1e300]")
     # What could be found out behind hours of training is found out before.
     assert "bad.toml: num_leaves takes integers: write low, high and step without a point." in told(
         "num_leaves = { low = 3.0, high = 9.0 }"

@@ -7,6 +7,8 @@ import pytest
 from competition.config.search_space import SPACES, Choice, Range, load_space, nest
 from competition.core.errors import InputError
 
+KEYS = ("epochs", "ema", "learning_rate", "lora", "num_leaves", "warmup")
+
 
 def space(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
@@ -22,7 +24,7 @@ def test_lists_ranges_and_keys_of_tables(tmp_path: Path) -> None:
         lora.rank = [8, 16]
         lora.alpha = { low = 8, high = 32, step = 8 }
     """
-    found = load_space("lexical", space(tmp_path, text))
+    found = load_space("lexical", KEYS, space(tmp_path, text))
     assert found.keys["num_leaves"] == Choice((7, 15))
     assert found.keys["lora.rank"] == Choice((8, 16))
     rate, warmup, alpha = (found.keys[k] for k in ("learning_rate", "warmup", "lora.alpha"))
@@ -56,20 +58,29 @@ def test_lists_ranges_and_keys_of_tables(tmp_path: Path) -> None:
         ),
         ("ema = { low = 0.0, high = nan }", "high = nan does not fit: it must be a number"),
         (f"epochs = {{ low = 1, high = {10**400} }}", "does not fit: it must be a number"),
+        ("learning_rate = { lo = 0.1, hi = 0.2 }", "unknown key 'lo' (did you mean 'low'?)."),
+        ("lora = { rank = 8 }", "lora.rank = 8 is not a choice"),
+        ("lerning_rate = [0.1]", "no key 'lerning_rate' (did you mean 'learning_rate'?)."),
         ("", "keys = {} does not fit: it must not be empty."),
     ],
 )
 def test_what_is_no_space_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(InputError) as error:
-        load_space("lexical", space(tmp_path, text))
+        load_space("lexical", KEYS, space(tmp_path, text))
     assert sentence in str(error.value)
 
 
 def test_a_space_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There is no file .*none.toml: name a search space"):
-        load_space("lexical", tmp_path / "none.toml")
+        load_space("lexical", KEYS, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("step", [None, 1 / 3])
+def test_what_is_drawn_at_an_end_of_many_digits_stays_within(step: float | None) -> None:
+    values = Range(low=1 / 3, high=2 / 3, step=step)
+    assert (values.value(1 / 3), values.value(2 / 3)) == (1 / 3, 0.667 if step is None else 2 / 3)
 
 
 @pytest.mark.parametrize("model", ["encoder", "lexical"])
 def test_the_spaces_of_the_package(model: str) -> None:
-    assert load_space(model, None).source == SPACES / f"{model}.toml"
+    assert load_space(model, KEYS, None).source == SPACES / f"{model}.toml"

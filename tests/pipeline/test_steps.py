@@ -617,7 +617,8 @@ def test_a_translation_model_is_found_from_the_workspace_or_refused(tmp_path: Pa
     workspace = translating(tmp_path / "w", "./models/es-en")
     sentence = refused("train", "--recipe", "wide", "-w", workspace.root)
     assert sentence == (
-        "The translate_with './models/es-en' is not a folder: correct `translate_with` in [overrides] or the recipe."
+        "The translate_with './models/es-en' of the recipe 'wide' is not a folder: correct `translate_with` in "
+        "[overrides] or the recipe."
     )
     folder = workspace.models / "es-en"
     folder.mkdir(parents=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.core.errors import InputError
 from competition.scoring.brought_outputs import (
     content_fingerprint,
     match_rows,
@@ -39,6 +40,10 @@ def test_a_whole_file_is_taken_in_any_order_and_form(tmp_path: Path) -> None:
     parquet = tmp_path / "x.parquet"
     frame.sample(frac=1, random_state=0).to_parquet(parquet)
     assert refusal(parquet, KIND, examples, folds) is None
+
+    # What it begins with says what it is, not its name.
+    renamed = parquet.rename(tmp_path / "x.PARQUET.csv")
+    assert refusal(renamed, KIND, examples, folds) is None
 
     # Labels as columns, and the rows named by query and product.
     short = ["E", "S", "C", "I"]
@@ -87,3 +92,29 @@ def test_a_pair_that_is_of_several_rows_needs_ids(tmp_path: Path) -> None:
     assert told is not None
     assert "row 1 " in told
     assert "is of several rows: name them by example_id" in told
+
+
+def test_columns_that_stand_for_one_output_are_refused(tmp_path: Path) -> None:
+    examples, folds, rows = made_up(KIND)
+    _, *cells = rows
+    both = [["example_id", *KIND.labels.names, "fold", "E"], *([*row, row[1]] for row in cells)]
+    told = refusal(write(tmp_path, both), KIND, examples, folds)
+    assert told is not None
+    assert "has the outputs p_exact twice" in told
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("score", 1e200, "row 3 (example_id 3, score 1e+200) has a score beyond 1e+30"),
+        ("score", True, "has no finite number as score"),
+    ],
+)
+def test_numbers_that_are_none_or_too_large_are_refused(
+    tmp_path: Path, column: str, value: float, sentence: str
+) -> None:
+    values = [value] * 3 if value is True else [0.5, -1e30, value]
+    pd.DataFrame({"example_id": [1, 2, 3], column: values}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(InputError) as error:
+        read_brought(tmp_path / "x.parquet", CONTEST.kind("score"))
+    assert sentence in str(error.value)

@@ -15,6 +15,7 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.loading import WITHOUT
 from competition.config.recipe import EnsembleRecipe
 from competition.core.json_files import read_json
+from competition.pipeline.execute import counted_steps
 from competition.pipeline.output_steps import SUBMISSION
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
@@ -140,7 +141,9 @@ def read_facts(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> F
     """
     if states is None:
         states = {step.name: step.state for step in pipeline.steps()}
-    unfinished = {name: state for name, state in states.items() if state != "done"}
+    # Counted as `comp run` counts them.
+    undone = [step for step in pipeline.steps() if states.get(step.name, "done") != "done"]
+    unfinished = {step.name: states[step.name] for step in counted_steps(undone)}
 
     space, plan = pipeline.workspace, pipeline.plan
     names = pipeline.recipes.submission()
