@@ -51,6 +51,10 @@ def write_student(workspace: Workspace, teacher: str, name: str, changes: dict[s
         kind = "gain" if contest.kind(of_teacher.kind).role == "score" else of_teacher.kind
         keys |= {"kind": kind, "scheme": of_teacher.scheme}
     keys |= changes
+    if "distill_from" in changes:
+        raise InputError(
+            "--set distill_from: the run that is distilled is the teacher, leave it out."
+        )
     if changes.get("servable", True) is not True:
         raise InputError("--set servable: a student is made to be served, leave it out.")
 

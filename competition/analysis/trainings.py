@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from competition.analysis.forecast import forecast_memory
@@ -17,6 +18,7 @@ from competition.pipeline.execute import Step, execute, in_order
 from competition.pipeline.jobs import Crew, OpenCrew, execute_jobs
 from competition.pipeline.schedule import Machine, Work
 from competition.pipeline.steps import Pipeline
+from competition.pipeline.time_left import TimeLeft
 
 
 class Fold(NamedTuple):
@@ -55,6 +57,7 @@ class OneAfterAnother:
 
     pipeline: Pipeline
     at_a_time: int = 1
+    _left: TimeLeft = field(default_factory=partial(TimeLeft, open_ended=True))
 
     def train(self, first: Iterable[Fold], ended: Ended) -> None:
         """See `Trainer`."""
@@ -63,7 +66,7 @@ class OneAfterAnother:
             fold = waiting.popleft()
             diverged = None
             try:
-                execute(self.pipeline.workspace, self.pipeline.training_steps(*fold))
+                execute(self.pipeline.workspace, self.pipeline.training_steps(*fold), self._left)
             except Diverged as error:
                 diverged = error
             waiting.extend(ended(fold, diverged))

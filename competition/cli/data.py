@@ -10,7 +10,7 @@ from competition.cli.options import open_contest, open_workspace, stated_contest
 from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for
 from competition.core.console import console, progress, warn
-from competition.core.errors import InputError, join_names, pluralize
+from competition.core.errors import InputError, escape_controls, join_names, pluralize
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
@@ -115,6 +115,9 @@ def import_unlabelled(
     new = import_unlabelled(space, contest, read_file(file), str(file), locale)
     for remark in new.remarks:
         warn(remark)
+    # Such as some of a teacher's outputs, or all under other names.
+    if new.unread:
+        warn(f"{file}: columns that were not read: {escape_controls(join_names(new.unread))}.")
 
     tables = Tables(space, contest)
     known = int(new.among(tables.examples, tables.products).sum())

@@ -77,8 +77,10 @@ def refuse_rows(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> No
     """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
-        values = frame.iloc[row].astype(object)
-        cells = ", ".join(f"{column} {short_repr(cell)}" for column, cell in values.items())
+        # Cell by cell: a row of integers and floats would be one of floats.
+        cells = ", ".join(
+            f"{column} {short_repr(frame.iat[row, i])}" for i, column in enumerate(frame.columns)
+        )
         raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
 
 

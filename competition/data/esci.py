@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from competition.core.archives import PACKED_SUFFIXES
 from competition.core.errors import InputError
 from competition.data.esci_challenge import TASK_FOLDERS, read_challenge
 from competition.data.esci_files import find_path
@@ -40,7 +41,10 @@ def locate(root: Path) -> Path:
         InputError: there is none, or there are several in `root`.
     """
     if not root.is_dir():
-        parent = f": {root.parent}" if root.is_file() else ""
+        if root.suffix.lower() in PACKED_SUFFIXES:
+            raise InputError(f"{root} is packed: unpack it, and give the folder with its files.")
+        is_there = root.is_file() and _reader(root.parent) is not None
+        parent = f": {root.parent}" if is_there else ""
         raise InputError(f"{root} is not a folder: give the one that holds the ESCI files{parent}.")
     if _reader(root) is not None:
         return root

@@ -88,6 +88,8 @@ def _read_b_task(folder: Path, task: str) -> pd.DataFrame:
         path = _newest(folder, stem)
         answer = {spec.label_column: "answer"} if split == "train" else {}
         part = read_text_columns(path, {**columns, **answer})
+        if part.empty:
+            raise InputError(f"{path} has no rows: bring the file again, or remove {folder.name}.")
         part[spec.id_column] = parse_integers(part[spec.id_column], spec.id_column, path)
         if split == "train":
             unknown = ~part["answer"].isin(spec.labels)

@@ -81,6 +81,11 @@ def save(
 
     position = product_rows(examples, products)  # (rows,)
     missing = int((position < 0).sum())
+    if missing == len(examples):
+        raise InputError(
+            f"{source}: no row has its product in the catalogue, by product_id and locale: bring the catalogue of "
+            "these rows."
+        )
     if missing:
         warn(
             f"Of {len(examples):,} rows, {pluralize(missing, 'has', 'have')} no product in the catalogue, and so "

@@ -113,11 +113,16 @@ def unmet_needs(steps: Iterable[Step]) -> list[Step]:
     return list(unmet.values())
 
 
-def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
+def execute(workspace: Workspace, targets: Iterable[Step], left: TimeLeft | None = None) -> int:
     """Build what is not done of some targets and of what they need, in order, each step under its lock.
 
     Of several processes the first takes the locks and builds what is not shared, while the others
     wait for it.
+
+    Args:
+        workspace: whose steps.
+        targets: in the order in which they are to be built.
+        left: counts the steps of an open-ended command beyond these; None for a command of these alone.
 
     Returns:
         The number of steps that were built.
@@ -140,7 +145,7 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
             [step.name for step in steps if step.state != "done"]
         )
         missing = [step for step in steps if step.name in set(names)]
-        left = TimeLeft(step.name for step in counted_steps(missing))
+        left = left or TimeLeft(step.name for step in counted_steps(missing))
 
         is_main = distributed.is_main_process()
         for step in missing:
@@ -161,7 +166,8 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
                     # What is built is read by all.
                     distributed.barrier()
                 announcement.end(step.name, left.sentence())
-                if step.summary is not None and is_main:
+                # A search says by itself what its trainings score.
+                if step.summary is not None and is_main and not left.open_ended:
                     console.print(f"{step.summary()}; {left.sentence()}")
             built += 1
     return built

@@ -142,7 +142,8 @@ class _Run:
         self.built = 0
         self._schedule = Schedule(missing, machine, work.memory)
         self._jobs = machine.jobs
-        self._left = TimeLeft(step.name for step in counted_steps(missing))
+        names = [step.name for step in counted_steps(missing)]
+        self._left = TimeLeft(names, open_ended=follow is not None)
         self._board = board
         self._announcement = announcement
         self._follow = follow
@@ -237,7 +238,9 @@ class _Run:
         self._left.record(step.name, time.monotonic() - worker.began)
         left = self._left.sentence(self._jobs)
         self._announcement.end(step.name, left)
-        console.print(f"{built.summary or f'{step.name}: built'}; {left}")
+        # A search says by itself what its trainings score.
+        if not self._left.open_ended:
+            console.print(f"{built.summary or f'{step.name}: built'}; {left}")
         self._go_on(step)
 
     def _go_on(self, step: Step, diverged: Diverged | None = None) -> None:

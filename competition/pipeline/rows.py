@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.config.recipe import MemberRecipe
+from competition.core.console import warn
 from competition.core.errors import CompError
 from competition.core.json_files import read_json
 from competition.core.lazy_pandas import pd
@@ -170,6 +171,7 @@ def fold_targets(
 
     of_teacher = teacher.kind
     held = fold.held[0] if fold.held else None
+    _warn_if_never_sure(recipe, taught)
     outputs = None
     if teacher.run is not None and (recipe.teaches_labelled or of_teacher.role == "score"):
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
@@ -187,6 +189,15 @@ def fold_targets(
         hard = recipe.distill_confidence > 0
         targets = targets.followed_by(teacher_targets(kind, of_teacher, taught, hard))
     return targets
+
+
+def _warn_if_never_sure(recipe: MemberRecipe, taught: pd.DataFrame) -> None:
+    """Warn where a teacher was to give pseudo-labels, and gives none."""
+    if recipe.distill_confidence and recipe.distill_rows != ("labelled",) and not len(taught):
+        warn(
+            f"{recipe.name}: its teacher is never as sure as distill_confidence = {recipe.distill_confidence}, so that "
+            "no pseudo-label is left: lower it."
+        )
 
 
 def outputs_seen_from(

@@ -14,15 +14,25 @@ class TimeLeft:
     A step will take as long as the last of its kind did, such as another fold of the same recipe.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        """Begin before the steps `names` are built, in order."""
+    def __init__(self, names: Iterable[str] = (), open_ended: bool = False) -> None:
+        """Begin before steps are built.
+
+        Args:
+            names: of the steps, in order.
+            open_ended: whether what ends may be followed by more, as in a search: then neither the number of
+                all steps nor the time that they take is known.
+        """
+        self.open_ended = open_ended
         self._left = list(names)
         self._built = 0
         # Kind of step -> of the last one.
         self._seconds: dict[str, float] = {}
 
     def place(self, name: str, running: int = 0) -> str:
-        """Return the place of a step that is built now, while others are `running`: `[2/9]`."""
+        """Return the place of a step that is built now, while others are `running`: `[2/9]`, open-ended `[2]`."""
+        if self.open_ended:
+            return f"[{self._built + running + 1}]"
+
         # A step that was expected to be built along with another one counts all the same.
         left = len(self._left) + (name not in self._left)
         return f"[{self._built + running + 1}/{self._built + left}]"
@@ -52,8 +62,12 @@ class TimeLeft:
     def sentence(self, jobs: int = 1) -> str:
         """Return the time left: of all steps that are left, or at least of those whose kind is known.
 
-        With several `jobs`, it is what they take where none of them waits for another.
+        With several `jobs`, it is what they take where none of them waits for another. It is empty where the end
+        is open.
         """
+        if self.open_ended:
+            return ""
+
         known = [kind for kind in map(_kind, self._left) if kind in self._seconds]
         unknown = len(self._left) - len(known)
         if not self._left:

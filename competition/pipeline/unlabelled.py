@@ -69,6 +69,7 @@ def import_unlabelled(
         _refuse_other_outputs(values, first[new.of_row], source)
     write_table(workspace.unlabelled, kept, brought_outputs.content_fingerprint(kept))
 
+    new = replace(new, unread=tuple(column for column in new.unread if column not in names))
     repeats = len(table) - len(first)
     if not repeats:
         return new

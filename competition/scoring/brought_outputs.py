@@ -90,6 +90,16 @@ def check_outputs_of(frame: pd.DataFrame, kind: Kind, name: str) -> pd.DataFrame
         if kind.is_classes or kind.role == "positive":
             outside = (numbers < 0) | (numbers > 1)
             refuse_rows(name, frame, outside, f"has no probability from 0 to 1 as {column}")
+        if kind.role in ("gain", "rating"):
+            values = np.asarray(numbers, np.float64)
+            units = kind.to_unit(values) if kind.role == "rating" else values
+            span = (
+                "0 to 1"
+                if kind.role == "gain"
+                else f"{kind.labels.lowest:g} to {kind.labels.highest:g}"
+            )
+            what = f"has a {column} far from {span}: numbers on another scale are the kind score"
+            refuse_rows(name, frame, pd.Series((units < -1) | (units > 2)), what)
         frame[column] = numbers
 
     if kind.is_classes:

@@ -30,6 +30,10 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         (("lexical", "--into", "a/b"), "'a/b' cannot be the name of a run"),
         (("lexikal", "--into", "s"), "no recipe 'lexikal' (did you mean 'lexical'?)"),
         (("lexical", "--into", "s", "--set", "servable=false"), "a student is made to be served"),
+        (
+            ("lexical", "--into", "s", "--set", "distill_from=blend"),
+            "the run that is distilled is the",
+        ),
         (("lexical", "--into", "s", "--set", "architecture=bi-encoder"), "servable goes with"),
         (("lexical", "--into", "s", "--set", "scheme=ten"), "they must be the same"),
     ],

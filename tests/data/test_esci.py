@@ -9,7 +9,7 @@ import pytest
 
 from competition.core.workspace import Workspace
 from competition.data import esci, store
-from tests.conftest import SAMPLE_A, SAMPLE_B, comp, needs_sample
+from tests.conftest import SAMPLE_A, SAMPLE_B, comp, needs_sample, refused
 from tests.esci import CONTEST, LABEL_LETTERS, TASKS
 
 # Everything that a reader of numbers, dates or missing values would change.
@@ -301,6 +301,28 @@ def test_assigned_ids_differ_where_the_joined_text_is_the_same(tmp_path: Path) -
         imported(write_b(tmp_path / "raw", examples, products, ("task1",)), tmp_path / "w")
     ).set_index("query_id")
     assert rows.loc[50, "example_id"] != rows.loc[51, "example_id"]
+
+
+def test_what_holds_no_rows_of_the_layout_is_refused(tmp_path: Path) -> None:
+    examples, products = tiny()
+    challenge = write_b(tmp_path / "b", examples, products)
+    space = imported(challenge, tmp_path / "w")
+
+    def told(root: Path) -> str:
+        return refused("data", "import", root, "-w", space.root)
+
+    (tmp_path / "b.zip").write_bytes(b"PK")
+    assert "b.zip is packed: unpack it, and give the folder" in told(tmp_path / "b.zip")
+    (tmp_path / "note.txt").write_text("x")
+    assert told(tmp_path / "note.txt").endswith("give the one that holds the ESCI files.")
+
+    train = challenge / FOLDERS["task1"] / "train-v0.3.csv"
+    train.write_text(train.read_text().partition("\n")[0] + "\n")
+    assert "train-v0.3.csv has no rows: bring the file again" in told(challenge)
+    elsewhere = products.assign(product_id="x" + products["product_id"])
+    assert "no row has its product in the catalogue" in told(
+        write_a(tmp_path / "a", examples, elsewhere)
+    )
 
 
 def test_one_text_may_have_two_query_ids(tmp_path: Path) -> None:

@@ -101,6 +101,19 @@ def test_confident_rows_have_their_class_alone(space: Workspace) -> None:
     assert set(np.unique(targets.target)) == {0.0, 1.0}
 
 
+def test_a_teacher_that_is_never_sure_enough_is_named(
+    space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = Pipeline(space)
+    recipe = lexical(pipeline, "sure").model_copy(update={"distill_confidence": 0.999999})
+    model = pipeline.plan.fold(recipe, 0)
+    targets = fold_targets(pipeline.tables, model, fold_rows(pipeline.tables, model).train)
+    assert targets is not None
+    assert "never as sure as distill_confidence = 0.999999" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_no_label_of_a_fold_reaches_its_score_through_such_rows(
     space: Workspace, tmp_path: Path
 ) -> None:

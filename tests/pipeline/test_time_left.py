@@ -39,3 +39,10 @@ def test_of_nested_models_each_pair_of_folds_takes_as_long() -> None:
     left = TimeLeft(["train c1 without folds 0 and 1", "train c1 without folds 0 and 2"])
     built(left, "train c1 without folds 0 and 1")
     assert left.sentence() == "0:00:00 left"
+
+
+def test_where_more_may_follow_neither_number_nor_time_is_said() -> None:
+    left = TimeLeft(open_ended=True)
+    assert [built(left, name) for name in NAMES[:2]] == ["[1]", "[2]"]
+    assert left.place("train c1 fold 1", running=2) == "[5]"
+    assert left.sentence() == ""

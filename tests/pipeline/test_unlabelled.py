@@ -46,3 +46,13 @@ def test_a_single_pair_is_one_pair(space: Workspace, tmp_path: Path) -> None:
     pd.DataFrame(TEXTS).iloc[:1].to_csv(tmp_path / "one.csv", index=False)
     result = comp("data", "import-unlabelled", tmp_path / "one.csv", "-w", space.root)
     assert "1 unlabelled pair. File: " in result.stdout
+
+
+def test_outputs_under_other_names_are_said_not_to_be_read(
+    space: Workspace, tmp_path: Path
+) -> None:
+    """Some of a teacher's probabilities are none, and would be left out in silence."""
+    frame = pd.DataFrame(TEXTS).iloc[:2].assign(p_exact=0.5, Substitute=0.5)
+    frame.to_csv(tmp_path / "some.csv", index=False)
+    result = comp("data", "import-unlabelled", tmp_path / "some.csv", "-w", space.root)
+    assert "some.csv: columns that were not read: p_exact, Substitute." in result.stderr

@@ -108,13 +108,14 @@ def test_columns_that_stand_for_one_output_are_refused(tmp_path: Path) -> None:
     [
         ("score", 1e200, "row 3 (example_id 3, score 1e+200) has a score beyond 1e+30"),
         ("score", True, "has no finite number as score"),
+        ("gain", 3.0, "row 3 (example_id 3, gain 3.0) has a gain far from 0 to 1"),
     ],
 )
 def test_numbers_that_are_none_or_too_large_are_refused(
     tmp_path: Path, column: str, value: float, sentence: str
 ) -> None:
-    values = [value] * 3 if value is True else [0.5, -1e30, value]
+    values = [value] * 3 if value is True else [0.5, 1.2, value]
     pd.DataFrame({"example_id": [1, 2, 3], column: values}).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(InputError) as error:
-        read_brought(tmp_path / "x.parquet", CONTEST.kind("score"))
+        read_brought(tmp_path / "x.parquet", CONTEST.kind(column))
     assert sentence in str(error.value)

@@ -39,7 +39,7 @@ def check_quantize(recipe: EncoderRecipe) -> None:
         return
     if find_spec("bitsandbytes") is None:
         raise InputError(
-            f'The recipe {recipe.name!r} has quantize = "4bit" in lora, which needs the package bitsandbytes: '
+            f'The recipe {recipe.name!r} has quantize = "4bit" in lora, which needs the package bitsandbytes, '
             'which is not installed: `pip install comp-relevance[qlora]`, or set quantize = "bf16".'
         )
 

@@ -20,7 +20,7 @@ from competition.core.json_files import write_manifest
 from competition.data.layout import PAIR
 from competition.data.store import evenly_spaced, field_names
 from competition.data.text import clean
-from competition.models.encoder.families import is_decoder, position_limit
+from competition.models.encoder.families import check_decoder, is_decoder, position_limit
 from competition.models.encoder.folders import check_folder
 from competition.models.encoder.loading import LoadError, encoder_of, read_encoder
 from competition.models.encoder.pooling import POOLING_CARD, POOLING_KEY, stated_pooling
@@ -152,7 +152,13 @@ def _pooling_beside(source: str) -> str | None:
             'read: if it was, set pooling = "mean" in [overrides] of competition.toml.'
         )
         return None
-    return stated_pooling(Path(card)) if card else None
+    pooling = stated_pooling(Path(card)) if card else None
+    if card and pooling is None:
+        warn(
+            f"{str(card)!r} is damaged, or asks for a pooling that is not offered here: set `pooling` in the recipe, "
+            "or the first token of the encoder is read, the last of a decoder."
+        )
+    return pooling
 
 
 def save(folder: Path, tokenizer: Any, encoder: Any) -> None:
@@ -204,14 +210,22 @@ def check_length(encoder: Path, max_length: int, recipe: str) -> None:
 
 
 def text_template(recipe: EncoderRecipe, encoder: Path) -> str:
-    """Return how a recipe puts query and document into one text, see `make_layout`; empty where no template does."""
+    """Return how a recipe puts query and document into one text, see `make_layout`; empty where no template does.
+
+    Raises:
+        InputError: the encoder is a decoder, which the recipe reads otherwise than it can be read.
+    """
     if recipe.template:
         return recipe.template
     if recipe.head == PRETRAINED_HEAD or recipe.servable:
         # Which rerankers were trained on, and servers know.
         return PAIR
     config = AutoConfig.from_pretrained(encoder, local_files_only=True)
-    return DECODER_TEMPLATE if is_decoder(config) else ""
+    if not is_decoder(config):
+        return ""
+    # Before texts are put together, which no other architecture does by a template.
+    check_decoder(config.model_type, recipe)
+    return DECODER_TEMPLATE
 
 
 def load_encoder(folder: Path, head: str = NEW_HEAD, in_4_bits: bool = False) -> Any:

@@ -115,7 +115,7 @@ def check_recipe(encoder: Any, recipe: EncoderRecipe) -> None:
     check_precision(encoder, recipe)
     family = encoder.config.model_type
     if is_decoder(encoder.config):
-        _check_decoder(family, recipe)
+        check_decoder(family, recipe)
     elif recipe.head == YES_NO_HEAD:
         raise InputError(
             f'The recipe {recipe.name!r} has head = "yes-no", which encoders of the family {family!r} do not '
@@ -128,7 +128,7 @@ def check_recipe(encoder: Any, recipe: EncoderRecipe) -> None:
         )
 
 
-def _check_decoder(family: str, recipe: EncoderRecipe) -> None:
+def check_decoder(family: str, recipe: EncoderRecipe) -> None:
     """Raise InputError where a recipe reads a decoder otherwise than by one text's last tokens."""
     keys = {
         "architecture": ("cross-encoder",),

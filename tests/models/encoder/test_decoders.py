@@ -20,7 +20,7 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.recipe import PretrainingRecipe
 from competition.core.errors import InputError
 from competition.models.encoder.adapters import save_adapters
-from competition.models.encoder.encoder import DECODER_TEMPLATE, fetch, load_encoder
+from competition.models.encoder.encoder import DECODER_TEMPLATE, fetch, load_encoder, text_template
 from competition.models.encoder.families import check_pretraining, hidden_states
 from competition.models.encoder.heads import pool
 from competition.models.encoder.model import RelevanceModel
@@ -142,6 +142,10 @@ def test_answers_are_tokens(decoder: Path) -> None:
 def test_a_decoder_is_read_by_its_last_tokens(key: str, value: str, decoder: Path) -> None:
     with pytest.raises(InputError, match=f"has {key} = '{value}', which decoders"):
         decoder_model(decoder, **{key: value})
+    # Found out before texts are put together.
+    recipe = EncoderRecipe(name="d", kind="gain", **{key: value})
+    with pytest.raises(InputError, match=f"has {key} = '{value}', which decoders"):
+        text_template(recipe, decoder / "new")
 
 
 def test_a_decoder_cannot_be_pre_trained(decoder: Path) -> None:

@@ -83,7 +83,11 @@ def test_a_local_bert_folder_is_copied_without_its_pooler(tmp_path: Path, tiny: 
     ids=str,
 )
 def test_a_copy_says_what_pooling_its_source_was_made_with(
-    card: dict[str, bool] | None, expected: str, tmp_path: Path, tiny: Path
+    card: dict[str, bool] | None,
+    expected: str,
+    tmp_path: Path,
+    tiny: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = tmp_path / "source"
     shutil.copytree(tiny, source)
@@ -94,6 +98,8 @@ def test_a_copy_says_what_pooling_its_source_was_made_with(
     fetch(tmp_path / "again", str(tmp_path / "copy"), "test")
     for folder in (tmp_path / "copy", tmp_path / "again"):
         assert encoder_pooling(load_encoder(folder).config) == expected
+    told = " ".join(capsys.readouterr().err.split())
+    assert ("asks for a pooling that is not offered" in told) == ("max_tokens" in str(card))
 
 
 def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
