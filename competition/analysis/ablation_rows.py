@@ -5,7 +5,7 @@ from typing import Any
 from competition.config.ablation_tables import FIRST_ROW, ROLES, AblationRow, NamedTable
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.loading import change_recipe
-from competition.config.recipe import LexicalRecipe, MemberRecipe, PretrainingRecipe
+from competition.config.recipe import ImportedRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
 from competition.core.errors import InputError
 from competition.core.toml_files import build_model
 from competition.pipeline.plan import Plan
@@ -84,7 +84,13 @@ def base_recipe(recipes: Recipes, named: NamedTable, recipe: str) -> MemberRecip
     """
     table = named.table
     if not table.tasks or table.tasks[0] not in ROLES:
-        return recipes.member(recipe)
+        member = recipes.member(recipe)
+        if isinstance(member, ImportedRecipe):
+            raise InputError(
+                f"{named.source}: another tool made the outputs of {recipe!r}, so rows cannot vary it: name a recipe "
+                "that is trained."
+            )
+        return member
 
     base = recipes.run(recipe)
     any_model = table.learns or named.own

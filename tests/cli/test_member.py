@@ -162,6 +162,10 @@ def test_what_takes_a_model_is_refused(space: Workspace) -> None:
         'model = "ensemble"\nmembers = ["lexical", "fixed"]\nnested = true\n'
     )
     assert "so it has no nested models" in refused("stack", "nested", "-w", space.root)
+    (space.root / "mine.toml").write_text('recipe = "fixed"\n[[row]]\nname = "a"\n')
+    assert "another tool made the outputs of 'fixed', so rows cannot vary it" in refused(
+        "ablate", space.root / "mine.toml", "-w", space.root
+    )
     recipe = space.recipe_folder / "fixed.toml"
     recipe.write_text(recipe.read_text() + "train_queries = 5\n")
     assert "train_queries is of recipes that are trained" in refused(

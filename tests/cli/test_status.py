@@ -11,7 +11,7 @@ from competition.core.json_files import read_json, write_json
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
 from competition.training.checkpoint_index import FORMAT
-from tests.conftest import comp, make_workspace
+from tests.conftest import LEXICAL_ALONE, comp, make_workspace
 
 
 @pytest.fixture
@@ -35,6 +35,16 @@ def test_ten_folds_fit_into_eighty_characters(
     assert max(map(len, (heading, lexical, c1, c2))) <= 80
     row = board(space, "c2")
     assert (row["fold_9"], row["folds"]) == ("missing", "missing")
+
+
+def test_steps_are_counted_as_they_are_built(tmp_path: Path) -> None:
+    """A fold's test rows are predicted along with its training, so five steps are none of their own."""
+    space = make_workspace(tmp_path / "w", queries=30, settings=LEXICAL_ALONE)
+    count = len(Pipeline(space).steps()) - 5
+    told = comp("status", "-w", space.root).stdout
+    assert f"Steps left: {count} of {count}; the first is folds five." in told
+    assert f"makes {count} steps that are missing" in told
+    assert f"left: {count} of {count}, the first" in comp("doctor", "-w", space.root).stdout
 
 
 def board(space: Workspace, run: str) -> dict[str, str | None]:
