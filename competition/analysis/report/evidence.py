@@ -5,6 +5,7 @@ from functools import cache, cached_property
 import pandas as pd
 
 from competition.analysis.report.query_groups import group_queries
+from competition.core.commands import command_for
 from competition.core.errors import CompError
 from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
@@ -29,11 +30,21 @@ class Evidence:
 
         for plan in pipeline.plan.runs():
             try:
-                self.runs[plan.name] = pipeline.tables.read_run(plan)
+                run = pipeline.tables.read_run(plan)
+                self._check_card(plan)
             except CompError as error:
                 self.missing[plan.name] = self.relative(str(error))
             else:
+                self.runs[plan.name] = run
                 self.plans.append(plan)
+
+    def _check_card(self, plan: RunPlan) -> None:
+        """Raise CompError where an ensemble was cut off behind its outputs, before its card says what it learned."""
+        is_ensemble = bool(self.pipeline.plan.contest.split_run(plan.name)[1])
+        if is_ensemble and self.pipeline.complete_run(plan).state != "done":
+            raise CompError(
+                f"{plan.name} is not complete: `{command_for(plan.command)}` builds it."
+            )
 
     @property
     def examples(self) -> pd.DataFrame:

@@ -326,6 +326,18 @@ def test_public_scores_are_drawn_where_there_are_any(
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", table.rows[0][0].text)  # type: ignore[union-attr]
 
 
+def test_an_ensemble_that_was_cut_off_before_its_card_is_missing(
+    finished: Workspace, tmp_path: Path
+) -> None:
+    """Its outputs are all there, and what it learned is not, such as behind a full disk."""
+    shutil.copytree(finished.root, tmp_path / "w")
+    space = Workspace.open(tmp_path / "w")
+    space.run_card("blend-task1").unlink()
+    missing = Evidence(Pipeline(space)).missing
+    assert list(missing) == ["blend-task1"]
+    assert "blend-task1 is not complete: `comp stack blend" in missing["blend-task1"]
+
+
 def test_a_workspace_with_little_in_it_says_what_is_missing(
     attacked: Workspace, tmp_path: Path
 ) -> None:
