@@ -136,6 +136,13 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             raise ValueError("a value is duplicated")
         return values
 
+    @field_validator("answers")
+    @classmethod
+    def _differ(cls, answers: tuple[str, str]) -> tuple[str, str]:
+        if answers[0] == answers[1]:
+            raise ValueError("the two answers must be different words")
+        return answers
+
     @model_validator(mode="after")
     def _head_fits(self) -> "EncoderRecipe":
         if self.head == NEW_HEAD:

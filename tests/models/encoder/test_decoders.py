@@ -138,6 +138,11 @@ def test_answers_are_tokens(decoder: Path) -> None:
         decoder_model(decoder, head="yes-no", answers=("yes", "perhaps"))
 
 
+def test_answers_differ() -> None:
+    with pytest.raises(ValueError, match="the two answers must be different words"):
+        EncoderRecipe(name="x", kind="gain", head="yes-no", answers=("yes", "yes"))
+
+
 @pytest.mark.parametrize(("key", "value"), [("architecture", "bi-encoder"), ("pooling", "first")])
 def test_a_decoder_is_read_by_its_last_tokens(key: str, value: str, decoder: Path) -> None:
     with pytest.raises(InputError, match=f"has {key} = '{value}', which decoders"):
