@@ -2,7 +2,9 @@
 
 from functools import cache, cached_property
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.analysis.report.query_groups import group_queries
 from competition.core.errors import CompError
@@ -26,6 +28,8 @@ class Evidence:
         self.plans: list[RunPlan] = []
         self.runs: dict[str, Run] = {}
         self.missing: dict[str, str] = {}  # other runs -> the reason
+        # By what is drawn, the ids of rows and the groups of their queries: tasks may have the same rows.
+        self._grouped: list[tuple[str, NDArray[np.int64], dict[str, pd.Series]]] = []
 
         for plan in pipeline.plan.runs():
             try:
@@ -98,9 +102,16 @@ class Evidence:
     def query_groups(self, task: Task) -> dict[str, pd.Series]:
         """Return, for each grouping, the group of each query of a task, see `query_groups`."""
         rows = self.rows(task)
-        rows = rows.assign(fold=self.fold.loc[rows["example_id"]].to_numpy())
+        ids = rows["example_id"].to_numpy()
         unit = "example_id" if task.by_rows else "query_id"
-        return group_queries(rows, unit, self.pipeline.plan.contest, self.products)
+        for other_unit, other_ids, groups in self._grouped:
+            if other_unit == unit and np.array_equal(other_ids, ids):
+                return groups
+
+        rows = rows.assign(fold=self.fold.loc[ids].to_numpy())
+        groups = group_queries(rows, unit, self.pipeline.plan.contest, self.products)
+        self._grouped.append((unit, ids, groups))
+        return groups
 
     @cached_property
     def submitted(self) -> dict[str, str]:
