@@ -31,7 +31,7 @@ def test_a_number_is_one_label_however_it_is_written(value: float, text: str) ->
 
 
 def test_unknown_and_missing_labels_have_no_code_no_gain_and_no_number() -> None:
-    labels = Labels(("bad", "good"), {PAPER: (0.0, 1.0)}, values=(1.0, 5.0))
+    labels = Labels(("bad", "good"), (1.0, 5.0), gains={PAPER: (0.0, 1.0)})
     given = ["good", None, "bad", "other", "good"]
     for column in (
         pd.Series(given),

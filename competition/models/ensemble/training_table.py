@@ -46,12 +46,12 @@ class TrainingTable:
         if len(self.rows) < SHARED_BINS or not in_order:
             return self
 
-        parameters = tree_parameters(recipe) | {
-            "bin_construct_sample_cnt": _BIN_ROWS,
-            "num_threads": cores(),
-        }
-        binned = lgb.Dataset(self.features, np.zeros(len(self.rows)), params=parameters)
-        return replace(self, binned=binned.construct(), features=self.features[:0].copy())
+        parameters = tree_parameters(recipe) | {"bin_construct_sample_cnt": _BIN_ROWS}
+        every_core = parameters | {"num_threads": cores()}
+        binned = lgb.Dataset(self.features, np.zeros(len(self.rows)), params=every_core).construct()
+        # Parts are taken while other models train, whose threads LightGBM would set to as many.
+        binned.params = parameters | {"num_threads": 1}
+        return replace(self, binned=binned, features=self.features[:0].copy())
 
     def is_graded(self, at: Positions) -> NDArray[np.bool_]:
         """Return which of some rows may say when to stop, `(rows,)`."""

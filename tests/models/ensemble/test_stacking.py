@@ -105,10 +105,11 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
     assert all(fit in fits for fit in expected)
 
 
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(("nested", "shared"), [(False, False), (True, False), (False, True)])
 def test_how_many_models_are_fitted_side_by_side_changes_nothing(
-    nested: bool, monkeypatch: pytest.MonkeyPatch
+    nested: bool, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(training_table, "SHARED_BINS", 1 if shared else 10**9)
     examples = make_examples(25, 5)
     rows = rows_of(
         "task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES
