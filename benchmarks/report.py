@@ -1,10 +1,10 @@
-"""What the table of scores and `comp report` take where there are many queries and runs.
+"""What `comp report`, with its table of scores and its paired matrices, takes where there are many queries and runs.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.report [--queries 130000] [--runs 20] [--depth 20]
+    OMP_NUM_THREADS=1 python -m benchmarks.report [--queries 130000] [--runs 20] [--depth 20] [--against CHECKOUT]
 
 A workspace with made-up rows of few products, and N runs of class probabilities that know a part of
-the truth, each a file per fold as a training leaves it. `comp report` is then a process of its own.
-Prints its seconds of wall and processor and its peak memory.
+the truth, each a file per fold as a training leaves it. `comp report` is then a process of its own, with
+a second checkout once with either code. Prints its seconds of wall and processor and its peak memory.
 """
 
 import argparse
@@ -78,13 +78,32 @@ def make(folder: Path, queries: int, runs: int, depth: int) -> int:
     return rows
 
 
+def report(checkout: Path, workspace: Path) -> tuple[float, float, float]:
+    """Run the command with the code of a checkout; return its seconds of wall and processor, and its peak in GiB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "competition", "--quiet", "report"],
+        cwd=workspace,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"comp report of {checkout} ended with exit code {process.returncode}")
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / GIB
+
+
 def main() -> None:
     """Make the workspace, write its report, and print a line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=130_000)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--depth", type=int, default=20, help="products of a query")
+    parser.add_argument("--against", type=Path, help="another checkout, which is timed first")
     asked = parser.parse_args()
+    codes = {"before": asked.against.resolve()} if asked.against else {}
+    codes["now"] = HERE
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own: a command's peak memory counts what the one that starts it held.
         made = os.fork()
@@ -94,24 +113,13 @@ def main() -> None:
         if os.waitpid(made, 0)[1]:
             raise SystemExit("the workspace could not be made")
 
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "competition", "--quiet", "report"],
-            cwd=Path(folder) / "w",
-            env=os.environ | {"PYTHONPATH": str(HERE)},
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"comp report ended with exit code {process.returncode}")
-    processor, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / GIB
-    print("| queries | rows | runs | wall s | processor s | peak GiB |")
-    print("|---|---|---|---|---|---|")
-    rows = asked.queries * asked.depth
-    print(
-        f"| {asked.queries:,} | {rows:,} | {asked.runs} | {wall:.1f} | {processor:.1f} | {peak:.2f} |"
-    )
+        print("| code | queries | rows | runs | wall s | processor s | peak GiB |")
+        print("|---|---|---|---|---|---|---|")
+        size = f"{asked.queries:,} | {asked.queries * asked.depth:,} | {asked.runs}"
+        for name, checkout in codes.items():
+            wall, processor, peak = report(checkout, Path(folder) / "w")
+            cells = f"{wall:.1f} | {processor:.1f} | {peak:.2f}"
+            print(f"| {name} | {size} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

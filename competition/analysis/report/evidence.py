@@ -15,7 +15,7 @@ from competition.scoring.evaluation import Counts
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.scoreboard import best_first, best_runs, scoreboard
-from competition.scoring.task import Task
+from competition.scoring.task import Kind, Task
 
 
 class Evidence:
@@ -28,6 +28,7 @@ class Evidence:
         self.plans: list[RunPlan] = []
         self.runs: dict[str, Run] = {}
         self.missing: dict[str, str] = {}  # other runs -> the reason
+        self._counted: dict[tuple[str, int], Counts] = {}
         # By what is drawn, the ids of rows and the groups of their queries: tasks may have the same rows.
         self._grouped: list[tuple[str, NDArray[np.int64], dict[str, pd.Series]]] = []
 
@@ -67,7 +68,9 @@ class Evidence:
         floors = dict.fromkeys(self.pipeline.plan.contest.tasks, self.floor) if self.floor else {}
         optimism = read_optimism(self.workspace, self.plans)
         tasks = self.pipeline.plan.contest.tasks.values()
-        return scoreboard(tasks, self.examples, self.plans, self.runs, floors, optimism)
+        return scoreboard(
+            tasks, self.examples, self.plans, self.runs, floors, optimism, self._count
+        )
 
     @cached_property
     def best(self) -> dict[str, str]:
@@ -90,8 +93,16 @@ class Evidence:
         counts = {}
         for name in self.lines(task)["run"]:
             run = self.runs[name]
-            counts[name] = evaluation.count_outputs(task, run.kind, run.held_out, self.rows(task))
+            counts[name] = self._count(task, run.kind, run.held_out, self.rows(task))
         return counts
+
+    def _count(self, task: Task, kind: Kind, outputs: pd.DataFrame, rows: pd.DataFrame) -> Counts:
+        """Return the counts of some outputs, which the board and the sections share."""
+        # The runs are kept as long as their counts, so that no other frame gets the id of one.
+        key = (task.name, id(outputs))
+        if key not in self._counted:
+            self._counted[key] = evaluation.count_outputs(task, kind, outputs, rows)
+        return self._counted[key]
 
     @cache  # noqa: B019
     def baseline(self, task: Task) -> tuple[str, Counts]:
