@@ -102,12 +102,17 @@ def _show_test(name: str, added: "AddedMember") -> None:
         return
 
     about = (
-        f"They follow the labels {test.ratio:.2f} times as closely as test rows warrant, where held-out outputs "
-        f"do up to {test.limit:.1f} times"
+        f"They follow the labels {test.ratio.value:.2f} times as closely as test rows warrant, where held-out outputs "
+        f"do up to {test.ratio.limit:.1f} times"
     )
+    if test.loss is not None:
+        about += (
+            f"; of their agreement with {added.reference}, test rows lack {test.loss.value:.0%} (held-out ones up to "
+            f"{test.loss.limit:.0%})"
+        )
     if test.near is not None:
         about += (
-            f"; between rows of nearly the same text {test.near.ratio:.2f} times (held-out ones up to "
+            f"; between rows of nearly the same text {test.near.value:.2f} times (held-out ones up to "
             f"{test.near.limit:.1f})"
         )
     if test.flagged:
@@ -116,7 +121,10 @@ def _show_test(name: str, added: "AddedMember") -> None:
             "and those of what reads it, are marked as approximate."
         )
     else:
-        console.print(f"The outputs look out-of-fold. {about}.")
+        console.print(
+            f"The outputs look out-of-fold. {about}. No test sees models that are as wild on test rows as the labels "
+            "that they learned by heart, such as a single tree."
+        )
 
 
 @group.command(epilog=help_epilog("comp member export lexical lexical.csv"))
