@@ -23,7 +23,6 @@ from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.data.augment import texts_to_translate
 from tests.esci import CONTEST
-from tests.marian import make_marian
 
 # No test pulls a plug: what the disk has not yet is read back all the same.
 os.fsync = lambda descriptor: None
@@ -162,6 +161,9 @@ def marian(
     tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
 ) -> Path:
     """Make a translation model of random weights for the Spanish texts of the catalogue."""
+    # Seconds of imports, which the process that starts the others would wait for.
+    from tests.marian import make_marian
+
     folder = tmp_path_factory.mktemp("marian") / "es-en"
     make_marian(folder, texts_to_translate(*catalogue, CONTEST))
     return folder

@@ -12,8 +12,14 @@ from pathlib import Path
 PATIENCE = 300  # seconds; processes that take longer hang
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["tests.esci", "competition.cli", "competition.training.finetune", "competition.training.pretrain"]
-)  # fmt: skip
+    [
+        "tests.conftest",
+        "competition.models.lexical.lexical",
+        "competition.training.finetune",
+        "competition.training.pretrain",
+        "peft",
+    ]
+)
 
 
 @dataclass(frozen=True)

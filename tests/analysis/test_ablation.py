@@ -365,7 +365,7 @@ def test_ablations_are_no_part_of_the_workspaces_own_work(own: Workspace) -> Non
 
 def test_pre_training_is_measured_on_tasks_and_titles(tmp_path: Path) -> None:
     quick = "[pretraining]\nmax_length = 32\nbatch_size = 128\n"
-    workspace = make_workspace(tmp_path / "w", queries=40, settings=SETTINGS + PLAIN + quick)
+    workspace = make_workspace(tmp_path / "w", queries=25, settings=SETTINGS + PLAIN + quick)
     printed = ablate(workspace, "pretraining", "--fold", "0")
     found = pd.read_csv(workspace.ablation("pretraining", 0)).set_index(["task", "row"])
     rows = ["none", "mlm", "product2query", "product2brand", "contrastive"]

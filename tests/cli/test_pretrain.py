@@ -27,7 +27,7 @@ ensembles = []
 max_length = 32
 epochs = 1
 [pretraining]
-max_length = 128
+max_length = 64
 epochs = 2
 [submission]
 task2 = "still"

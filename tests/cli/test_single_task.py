@@ -14,6 +14,7 @@ from tests.esci import CONTEST
 pytestmark = pytest.mark.slow
 
 SETTINGS = """
+preset = "tiny"
 recipes = [{recipes}]
 noise_run = ""
 [overrides]
