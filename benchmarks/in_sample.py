@@ -96,19 +96,18 @@ class Members:
 
     def draw(self, seed: int) -> tuple[Codes, Codes]:
         """Return training rows and test rows; where there are none, a quarter of the queries is held back."""
-        queries = np.random.default_rng(seed).permutation(np.unique(self.query))
+        queries, code = np.unique(self.query, return_inverse=True)
+        # The place of each row's query in a random order.
+        place = np.argsort(np.random.default_rng(seed).permutation(len(queries)))[code]
         is_test = (self.examples["split"] == "test").to_numpy()
         labelled = self.examples["label"].notna().to_numpy() & ~is_test
         if not is_test.any():
-            is_test = np.isin(self.query, queries[: len(queries) // 4])
+            is_test = place < len(queries) // 4
             labelled &= ~is_test
 
-        place = np.empty(queries.max() + 1, np.int64)
-        place[queries] = np.arange(len(queries))
-
         def first(rows: Codes) -> Codes:
-            """Return the rows of the first queries of the draw."""
-            of_row = place[self.query[rows]]
+            """Return the rows of the first queries."""
+            of_row = place[rows]
             return np.asarray(rows[of_row <= np.sort(of_row)[: ROWS + 1][-1]])
 
         return first(np.flatnonzero(labelled)), first(np.flatnonzero(is_test))

@@ -27,7 +27,13 @@ from competition.training.predict import predict
 DIMENSIONS = 48  # of texts as vectors
 EPOCHS = (1, 4)  # of the encoder: its outputs are taken after each of these
 # Of the encoder, for few rows: a third of the time of the preset's 64 tokens, and steps that are large from the start.
-TRAINING = {"max_length": 32, "learning_rate": 3e-4, "warmup_steps": 10}
+TRAINING = {
+    "architecture": "cross-encoder",
+    "epochs": max(EPOCHS),
+    "max_length": 32,
+    "learning_rate": 3e-4,
+    "warmup_steps": 10,
+}
 
 
 class Texts:
@@ -111,16 +117,11 @@ def learners(texts: Texts) -> Iterator[Learner]:
     def features(_: Codes) -> Array:
         return texts.features
 
-    small = {"verbose": -1, "n_jobs": 1, "n_estimators": 50, "num_leaves": 15}
-    large = {"verbose": -1, "n_jobs": 1, "n_estimators": 100, "num_leaves": 31}
-    single = {
-        "verbose": -1,
-        "n_jobs": 1,
-        "n_estimators": 1,
-        "learning_rate": 1.0,
-        "num_leaves": 200,
-        "min_child_samples": 2,
-    }
+    quiet: dict[str, Any] = {"verbose": -1, "n_jobs": 1}
+    small = quiet | {"n_estimators": 50, "num_leaves": 15}
+    large = quiet | {"n_estimators": 100, "num_leaves": 31}
+    single = quiet | {"n_estimators": 1, "learning_rate": 1.0, "num_leaves": 200}
+    single["min_child_samples"] = 2
 
     def forest(seed: int) -> Any:
         return RandomForestRegressor(15, max_features=0.2, random_state=seed)
@@ -128,7 +129,11 @@ def learners(texts: Texts) -> Iterator[Learner]:
     def network(seed: int, epochs: int, **options: Any) -> Any:
         return MLPRegressor(hidden_layer_sizes=(64,), max_iter=epochs, random_state=seed, **options)
 
-    standard, vectors = scaled(features), scaled(texts.vectors)
+    def classifier(seed: int) -> Any:
+        return MLPClassifier(hidden_layer_sizes=(64,), max_iter=20, random_state=seed)
+
+    standard = scaled(features)
+    vectors = scaled(texts.vectors)
     made: list[tuple[bool, str, str, Any, Callable[[int], Any]]] = [
         (False, "trees", "gain", features, lambda s: LGBMRegressor(**small, random_state=s)),
         (False, "more trees", "classes", features, lambda s: LGBMClassifier(**large, random_state=s)),
@@ -137,7 +142,7 @@ def learners(texts: Texts) -> Iterator[Learner]:
         (False, "words, logistic", "classes", texts.word_pairs, lambda s: LogisticRegression(max_iter=200)),
         (False, "vectors, trees", "gain", texts.vectors, lambda s: LGBMRegressor(**large, random_state=s)),
         (False, "vectors, logistic", "classes", vectors, lambda s: LogisticRegression(max_iter=300)),
-        (False, "vectors, network", "classes", vectors, lambda s: MLPClassifier(hidden_layer_sizes=(64,), max_iter=20, random_state=s)),
+        (False, "vectors, network", "classes", vectors, classifier),
         (True, "one tree", "gain", features, lambda s: LGBMRegressor(**single, random_state=s)),
         (True, "1 neighbour", "gain", standard, lambda s: KNeighborsRegressor(1)),
         (True, "5 neighbours", "gain", standard, lambda s: KNeighborsRegressor(5)),
@@ -148,8 +153,7 @@ def learners(texts: Texts) -> Iterator[Learner]:
     ]  # fmt: skip
     for hard, name, kind, reads, make in made:
         yield Learner(hard, kind, _Estimator(texts, name, kind, reads, make))
-    for architecture, kind in (("cross-encoder", "classes"), ("bi-encoder", "gain")):
-        yield Learner(False, kind, _Encoder(texts, architecture, kind))
+    yield Learner(False, "classes", _Encoder(texts, "classes"))
 
 
 @dataclass(frozen=True)
@@ -178,10 +182,9 @@ class _Estimator:
 
 @dataclass(frozen=True)
 class _Encoder:
-    """The encoder of the workspace's preset, fine-tuned on plain rows as `b1` is."""
+    """The encoder of the workspace's preset as a cross-encoder, fine-tuned on plain rows as `b1` is."""
 
     texts: Texts
-    architecture: str
     kind: str
 
     def __call__(self, rows: Codes, shown: Codes, seed: int) -> dict[str, Array]:
@@ -189,8 +192,7 @@ class _Encoder:
         plan = pipeline.plan
         recipe = pipeline.recipes.run("b1")
         assert isinstance(recipe, EncoderRecipe)
-        options = {"architecture": self.architecture, "kind": self.kind, "epochs": max(EPOCHS)}
-        recipe = recipe.model_copy(update=options | TRAINING)
+        recipe = recipe.model_copy(update={"kind": self.kind, **TRAINING})
         kind = plan.contest.kind(self.kind)
 
         corpus = read_corpus(pipeline.tables, plan, recipe)
@@ -206,12 +208,12 @@ class _Encoder:
         def after_epoch(epoch: int, model: RelevanceModel) -> None:
             if epoch + 1 in EPOCHS:
                 table = predict(accelerator, model, corpus.pairs, shown, budget)
-                name = f"{self.architecture}, epoch {epoch + 1}"
+                name = f"encoder, epoch {epoch + 1}"
                 outputs[name] = _in_order(table, self.texts.examples.iloc[shown], kind)
 
         with (
             TemporaryDirectory() as folder,
-            progress(self.architecture, max(EPOCHS) * len(rows), "rows") as bar,
+            progress("encoder", recipe.epochs * len(rows), "rows") as bar,
         ):
             log = Log(Path(folder) / "log.jsonl")
             fine_tune(accelerator, model, recipe, sample, seed, bar, log, after_epoch)

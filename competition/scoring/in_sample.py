@@ -47,15 +47,15 @@ import numpy as np
 from competition.core.arrays import Array, Codes
 from competition.scoring.neighbours import near_pairs
 
-# Held-out outputs stay below, fitted ones are above: with a run to compare with, without, and between near rows.
-LIMIT = 1.2
-LIMIT_ALONE = 1.5
-LIMIT_NEAR = 1.3
-LIMIT_LOSS = 0.4
+# Held-out outputs stay below, fitted ones are above.
+LIMIT = 1.2  # of the ratio, where there is a run to compare with
+LIMIT_ALONE = 1.5  # where there is none
+LIMIT_NEAR = 1.3  # between near rows
+LIMIT_LOSS = 0.4  # of agreement
 _SURE = 1.05  # the low end of the interval of a ratio must be above, too
-_SURE_LOSS = 0.1
+_SURE_LOSS = 0.1  # and of a loss
 _GROUPS = 20  # of queries, that the jackknife leaves out
-_Z = 1.96
+_Z = 1.645  # one in 20 is below the low end by chance
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Statistic:
     """A number that is high for fitted outputs; NaN where it is not known."""
 
     value: float
-    low: float  # of an interval of 95 %
+    low: float  # 95 % are above it
     limit: float
     sure: float = _SURE
 
