@@ -1,5 +1,6 @@
 """`comp member`: outputs that another tool made, as runs."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,9 +106,10 @@ def _show_test(name: str, added: "AddedMember") -> None:
         f"They follow the labels {test.ratio.value:.2f} times as closely as test rows warrant, where held-out outputs "
         f"do up to {test.ratio.limit:.1f} times"
     )
-    if test.loss is not None:
+    if test.loss is not None and math.isfinite(test.loss.value):
+        lost = max(0.0, test.loss.value)
         about += (
-            f"; of their agreement with {added.reference}, test rows lack {test.loss.value:.0%} (held-out ones up to "
+            f"; of their agreement with {added.reference}, test rows lack {lost:.0%} (held-out ones up to "
             f"{test.loss.limit:.0%})"
         )
     if test.near is not None:

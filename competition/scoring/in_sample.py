@@ -228,9 +228,12 @@ def _scale(train: Array, targets: int) -> float:
 
 
 def _loss(train: Array, test: Array, targets: int) -> float:
-    """Return the share of the slope of the outputs on those of the run that is lost; NaN where there is none."""
+    """Return the share of the slope of the outputs on those of the run that is lost; NaN where there is none.
+
+    Outputs that follow no label have learned none by heart: NaN, too.
+    """
     of_train, of_test = (_moments(each, targets) for each in (train, test))
-    if of_train["pq"] <= 0 or of_test["qq"] <= 0:
+    if min(of_train["pq"], of_train["py"], of_test["qq"]) <= 0:
         return np.nan
     return 1 - of_test["pq"] / of_test["qq"] / (of_train["pq"] / of_train["qq"])
 

@@ -122,3 +122,15 @@ def test_the_mean_of_models_that_disagree_loses_no_agreement() -> None:
     assert result.loss is not None
     assert result.loss.value == pytest.approx(0.0, abs=0.1)
     assert not result.flagged
+
+
+def test_outputs_that_follow_no_label_have_no_loss() -> None:
+    rng = np.random.default_rng(7)
+    known, labels = rng.normal(0, 1, (2, ROWS, 1))
+    query = np.arange(ROWS) // 5
+    train = Side(known - labels, query, known, labels + known / 2)
+    result = check_in_sample(train, Side(-known, query, known))
+    # Cov(known - labels, labels + known / 2) = 1 / 2 - 1; the slope on the run goes from 1 to -1.
+    assert result.loss is not None
+    assert np.isnan(result.loss.value)
+    assert not result.flagged
