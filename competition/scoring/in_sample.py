@@ -22,7 +22,7 @@ however wild it is. So the slopes of p on q are compared:
 
     loss of agreement = 1 - Cov(p, q) / Var(q) on test rows / (Cov(p, q) / Var(q) on training rows)
 
-is 0 for held-out outputs, whatever they know.
+is 0 for held-out outputs, whatever they know. It counts where outputs explain a fifth of the variance of the labels.
 
 A model that has fitted its rows may say such wild things of test rows that their spread hides it. But it says nearly
 the same of two rows with nearly the same text, while the labels of two such rows differ by chance as well, which only
@@ -52,8 +52,9 @@ LIMIT = 1.2  # of the ratio, where there is a run to compare with
 LIMIT_ALONE = 1.5  # where there is none
 LIMIT_NEAR = 1.3  # between near rows
 LIMIT_LOSS = 0.4  # of agreement
-_SURE = 1.05  # the low end of the interval of a ratio must be above, too
+_SURE = 0.7  # the low end of the interval of a ratio must be above, too: weak held-out outputs stay below
 _SURE_LOSS = 0.1  # and of a loss
+_FLATTERED = 0.2  # share of the labels' variance that outputs must explain before a loss counts
 _GROUPS = 20  # of queries, that the jackknife leaves out
 _Z = 1.645  # one in 20 is below the low end by chance
 
@@ -126,7 +127,10 @@ def check_in_sample(train: Side, test: Side, within: bool = False) -> InSampleTe
     )
     if not compared:
         return InSampleTest(ratio)
-    loss = _test_loss(lambda left: _loss(*_left(sums, left), targets))
+    # Agreement with little to it is lost by chance, and outputs that explain little flatter no score.
+    loss = None
+    if _explained(_left(sums, None)[0], targets) > _FLATTERED:
+        loss = _test_loss(lambda left: _loss(*_left(sums, left), targets))
 
     # The scale of a score that ranks is its own.
     if within or train.features is None or test.features is None:
@@ -194,20 +198,21 @@ def _row_sums(side: Side) -> Array:
     p = side.outputs
     y = np.zeros_like(p) if side.labels is None else side.labels
     q = np.zeros_like(p) if side.reference is None else side.reference
-    parts = [np.ones((len(p), 1)), p, y, q, p * p, p * y, q * y, p * q, q * q]
+    parts = [np.ones((len(p), 1)), p, y, q, p * p, p * y, q * y, p * q, q * q, y * y]
     return np.hstack(parts)
 
 
 def _moments(sums: Array, targets: int) -> dict[str, float]:
     """Return the covariances, summed over the targets."""
     n = max(sums[0], 1.0)
-    p, y, q, pp, py, qy, pq, qq = sums[1:].reshape(-1, targets) / n
+    p, y, q, pp, py, qy, pq, qq, yy = sums[1:].reshape(-1, targets) / n
     pairs = {
         "pp": (pp, p, p),
         "py": (py, p, y),
         "qy": (qy, q, y),
         "pq": (pq, p, q),
         "qq": (qq, q, q),
+        "yy": (yy, y, y),
     }
     return {name: float((both - a * b).sum()) for name, (both, a, b) in pairs.items()}
 
@@ -221,6 +226,13 @@ def _ratio(train: Array, test: Array, targets: int, compared: bool) -> float:
     return ratio * _scale(train, targets) if compared else ratio
 
 
+def _explained(train: Array, targets: int) -> float:
+    """Return the share of the labels' variance that outputs explain; 0 where they do not follow them."""
+    moments = _moments(train, targets)
+    variances = moments["pp"] * moments["yy"]
+    return max(0.0, moments["py"]) ** 2 / variances if variances > 0 else 0.0
+
+
 def _scale(train: Array, targets: int) -> float:
     """Return the scale of the outputs, Cov(p, q) / Cov(q, y); NaN where the run follows no label."""
     moments = _moments(train, targets)
@@ -228,12 +240,9 @@ def _scale(train: Array, targets: int) -> float:
 
 
 def _loss(train: Array, test: Array, targets: int) -> float:
-    """Return the share of the slope of the outputs on those of the run that is lost; NaN where there is none.
-
-    Outputs that follow no label have learned none by heart: NaN, too.
-    """
+    """Return the share of the slope of the outputs on those of the run that is lost; NaN where there is none."""
     of_train, of_test = (_moments(each, targets) for each in (train, test))
-    if min(of_train["pq"], of_train["py"], of_test["qq"]) <= 0:
+    if of_train["pq"] <= 0 or of_test["qq"] <= 0:
         return np.nan
     return 1 - of_test["pq"] / of_test["qq"] / (of_train["pq"] / of_train["qq"])
 
