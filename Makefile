@@ -43,6 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.peers
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.limit
 	$(BIN)/python -m benchmarks.gpu
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretraining

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from benchmarks.limit import Stopwatch as Products
 from benchmarks.loop import Graded, Rows, ours, plain_loop
 from benchmarks.reference import Reference
 from benchmarks.rounds import ratio, train_ours, without_dropout
@@ -49,6 +50,19 @@ def test_the_reference_loop_has_our_losses(
     assert len(found) == 6
     assert found == pytest.approx(expected, abs=TOLERANCE)
     assert abs(found[0] - found[-1]) > 10 * TOLERANCE  # something was learned
+
+
+def test_products_are_counted_forwards_and_backwards() -> None:
+    layer = torch.nn.Linear(8, 4)
+    queries = torch.ones(1, 2, 3, 5)  # of two heads with 3 tokens of 5 numbers
+    with Products() as watch:
+        layer(torch.ones(3, 8)).sum().backward()
+        with torch.inference_mode():
+            torch.nn.functional.scaled_dot_product_attention(queries, queries, queries)
+    counted = sum(each.operations * len(each.seconds) for each in watch.products.values())
+    # The rows' products and the gradient of the weights; of attention, scores and what they weigh.
+    assert counted == 2 * (3 * 8 * 4) + 2 * (3 * 8 * 4) + 2 * (2 * 2 * 3 * 3 * 5)
+    assert all(each.alone() > 0 for each in watch.products.values())
 
 
 def test_ratios_are_within_a_round() -> None:

@@ -12,29 +12,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.config.ablation_tables import (
-    FIRST_ROW,
-    ROLES,
-    AblationRow,
-    AblationTable,
-    NamedTable,
-    load_table,
+from competition.analysis.ablation_rows import (
+    ablation_run_name,
+    base_recipe,
+    row_pretraining,
+    row_recipe,
 )
+from competition.config.ablation_tables import ROLES, AblationTable, NamedTable, load_table
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import RUN_SEPARATOR
-from competition.config.loading import change_recipe
-from competition.config.recipe import AnyRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
+from competition.config.recipe import AnyRecipe
 from competition.core.arrays import Array
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
 from competition.core.parquet import read_table
-from competition.core.toml_files import build_model
 from competition.core.workspace import Workspace
 from competition.models.encoder.pretraining_card import best_epoch, read_epochs, read_losses
 from competition.noise.actions import dropped_ids
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.plan import Plan
-from competition.pipeline.recipes import Recipes
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, intervals, metrics
 from competition.scoring.evaluation import Counts
@@ -100,12 +96,12 @@ class Ablation:
         table = named.table
         plan = Plan.open(workspace)
         known = plan.recipes
-        base = _base(known, named, recipe or table.recipe)
+        base = base_recipe(known, named, recipe or table.recipe)
         if nested and not table.learns:
             raise InputError(
                 f"The table {named.name!r} learns from no other run, so there is nothing to nest."
             )
-        first_run = _run_name(named, base, table.rows[0].name, base.seed)
+        first_run = ablation_run_name(named, base, table.rows[0].name, base.seed)
         if table.audits and RUN_SEPARATOR in first_run:
             raise InputError(
                 f"{named.source}: rows follow the audit of {first_run!r}, whose {RUN_SEPARATOR!r} would name two runs: "
@@ -125,10 +121,10 @@ class Ablation:
             for seed in range(base.seed, base.seed + seeds):
                 encoder = start.encoder if start is not None else None
                 if start is not None and row.pretraining is not None:
-                    pretraining = _pretraining(start, named, row, seed)
+                    pretraining = row_pretraining(start, named, row, seed)
                     recipes[pretraining.name] = pretraining
                     encoder = pretraining.name
-                member = _row_recipe(plan, named, row, base, seed, nested, encoder)
+                member = row_recipe(plan, named, row, base, seed, nested, encoder)
                 recipes[member.name] = member
                 runs[row.name].append(member.name)
 
@@ -344,96 +340,3 @@ class Ablation:
                 )
                 lines.append(about | sizes | estimates)
         write_text(self.path, str(pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")))
-
-
-def _run_name(
-    named: NamedTable, base: MemberRecipe, row: str, seed: int, nested: bool = False
-) -> str:
-    return f"{named.prefix}-{base.name}-{row}{'-nested' if nested else ''}-{seed}"
-
-
-def _row_recipe(
-    plan: Plan,
-    named: NamedTable,
-    row: AblationRow,
-    base: MemberRecipe,
-    seed: int,
-    nested: bool,
-    encoder: str | None = None,
-) -> MemberRecipe:
-    """Return the recipe of a row with one seed.
-
-    Args:
-        plan: of the workspace.
-        named: the table.
-        row: what it differs in.
-        base: what it differs from.
-        seed: its only seed.
-        nested: whether what it learns from has not seen the scored fold.
-        encoder: that it starts from, if not that of `base`.
-
-    Raises:
-        InputError: a key or value of the row is wrong.
-    """
-    first_run = _run_name(named, base, named.table.row[0].name, seed)
-    nested = nested and FIRST_ROW in row.set.values()
-    changes = {key: first_run if value == FIRST_ROW else value for key, value in row.set.items()}
-
-    fixed: dict[str, Any] = {"seed": seed}
-    if nested:
-        fixed["nested"] = True
-    # Seeds are runs of their own here, not averaged within one.
-    if isinstance(base, EncoderRecipe):
-        fixed["seeds"] = ()
-    if encoder is not None:
-        fixed["encoder"] = encoder
-
-    source = f"{named.source}, row {row.name!r}"
-    name = _run_name(named, base, row.name, seed, nested)
-    recipe = change_recipe(
-        plan.workspace, plan.settings, plan.contest, base.name, name, changes, source, fixed
-    )
-    assert isinstance(recipe, type(base))  # no row changes the model
-    return recipe
-
-
-def _pretraining(
-    start: PretrainingRecipe, named: NamedTable, row: AblationRow, seed: int
-) -> PretrainingRecipe:
-    """Return the pre-training of a row with one seed: what it changes in `start`; raises InputError for a wrong key."""
-    identity = {"name": f"{named.prefix}-{start.name}-{row.name}-{seed}", "seed": seed}
-    source = f"{named.source}, row {row.name!r}, pretraining"
-    return build_model(
-        PretrainingRecipe, start.model_dump() | (row.pretraining or {}) | identity, source
-    )
-
-
-def _base(recipes: Recipes, named: NamedTable, recipe: str) -> MemberRecipe:
-    """Return the recipe that the rows of a table differ from.
-
-    Raises:
-        InputError: it is not trained on folds, or, of a table about roles of tasks, it does not
-            answer the first of them in this workspace.
-    """
-    table = named.table
-    if not table.tasks or table.tasks[0] not in ROLES:
-        return recipes.member(recipe)
-
-    base = recipes.run(recipe)
-    any_model = table.learns or named.own
-    models = EncoderRecipe | LexicalRecipe if any_model else EncoderRecipe
-    task = recipes.contest.representative(table.tasks[0])
-    if task is None:
-        raise InputError(
-            f"The table {named.name!r} is about telling one label from the others, for which the competition "
-            f"{recipes.contest.name!r} has no task: take another table."
-        )
-    if not isinstance(base, models) or recipes.kind_of(base).primary != task.name:
-        model = "a model" if any_model else "an encoder"
-        own = recipe == table.recipe
-        fix = f"rename the workspace's own {recipe}.toml" if own else "name another"
-        raise InputError(
-            f"The table {named.name!r} starts from the recipe {recipe!r}, which must be {model} made for {task.name}: "
-            f"{fix}."
-        )
-    return base

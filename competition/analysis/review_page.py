@@ -14,7 +14,7 @@ import pandas as pd
 
 from competition.analysis.html import display_text, read_asset, script_json, source_hash
 from competition.core.fingerprint import fingerprint
-from competition.data.store import PRODUCT_KEY
+from competition.data.border import PRODUCT_KEY
 from competition.noise.reviews import VERDICTS
 from competition.scoring.contest import Contest
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from competition.core.csv_files import parse_integers
 from competition.core.errors import InputError, short_repr
+from competition.data.border import PRODUCT_KEY
 from competition.data.esci_files import (
     CONTEST,
     PRODUCT_COLUMNS,
@@ -16,7 +17,7 @@ from competition.data.esci_files import (
     name_pair,
     read_columns,
 )
-from competition.data.store import PRODUCT_KEY, filled_text, product_order, reordered
+from competition.data.store import filled_text, product_order, reordered
 
 A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
 A_PRODUCTS = "shopping_queries_dataset_products.parquet"

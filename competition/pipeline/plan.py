@@ -7,11 +7,11 @@ is that of its recipe's keys and of what it depends on, down to the rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from itertools import combinations
 
 from competition.config.base_recipe import SCHEMES
-from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE, AuditKeys
+from competition.config.keys import RUN_SEPARATOR, AuditKeys
 from competition.config.label_paths import label_paths
 from competition.config.recipe import (
     AnyRecipe,
@@ -37,15 +37,10 @@ from competition.pipeline.keys import (
     FoldPlan,
     ModelKey,
     NoiseKey,
-    TeacherPlan,
 )
 from competition.pipeline.recipe_types import type_of
 from competition.pipeline.recipes import Recipes
-from competition.pipeline.unlabelled import (
-    predict_unlabelled,
-    read_unlabelled_outputs,
-    unlabelled_columns,
-)
+from competition.pipeline.teacher_plans import plan_teacher
 from competition.scoring.contest import Contest
 from competition.scoring.predictions import RunPlan
 
@@ -126,13 +121,13 @@ class Plan:
 
     def paths_to(self, recipe: MemberRecipe) -> tuple[str, ...]:
         """Return the ways in which labels reach what a recipe predicts for them; raises InputError for unknown runs."""
-        return label_paths(recipe, self._recipe_of)
+        return label_paths(recipe, self.recipe_of)
 
-    def _recipe_of(self, run: str) -> RunRecipe:
+    def recipe_of(self, run: str) -> RunRecipe:
         """Return the recipe of a run; of `blend-task2`, that of the ensemble."""
         return self.recipes.run(self.contest.split_run(run)[0])
 
-    def _run_for(self, name: str, task: str) -> RunPlan:
+    def run_for(self, name: str, task: str) -> RunPlan:
         """Return the run called `name`; of an ensemble that is named without a task, the one for `task`."""
         stem, suffix = self.contest.split_run(name)
         whole_ensemble = not suffix and isinstance(self.recipes.run(stem), EnsembleRecipe)
@@ -143,7 +138,7 @@ class Plan:
         self.recipes.order([recipe.name])
         members = self.recipes.members_of(recipe, task)
         asked = self.contest.task(task)
-        paths = label_paths(recipe, self._recipe_of, members, asked)
+        paths = label_paths(recipe, self.recipe_of, members, asked)
         if not recipe.serves(asked):
             raise InputError(
                 f"The method of {recipe.name!r}, {recipe.method}, ranks: it does not answer {task}."
@@ -185,7 +180,7 @@ class Plan:
         """Return an ensemble for one task, with the runs that it combines."""
         members = self.recipes.members_of(recipe, task)
         runs = tuple(self.run(member.name) for member in members)
-        pairs = {run.name: self._pairs_of(run.name) for run in runs if recipe.nested}
+        pairs = {run.name: self.pairs_of(run.name) for run in runs if recipe.nested}
         lexical = frozenset(member.name for member in members if member.model == "lexical")
 
         return EnsemblePlan(recipe, task, self.ensemble_run(recipe, task), runs, pairs, lexical)
@@ -251,7 +246,7 @@ class Plan:
 
         fold = self._left_out_fold(recipe, scheme, held)
         audit = self.audit(recipe.noise_from, fold=fold) if recipe.noise_from else None
-        teacher = self._teacher(recipe, fold, held) if recipe.distill_from else None
+        teacher = plan_teacher(self, recipe, fold, held) if recipe.distill_from else None
 
         key = ModelKey(
             recipe.result_keys(),
@@ -281,7 +276,7 @@ class Plan:
             )
         return held[0]
 
-    def _pairs_of(self, name: str, fold: int | None = None) -> dict[tuple[int, ...], str]:
+    def pairs_of(self, name: str, fold: int | None = None) -> dict[tuple[int, ...], str]:
         """Return the fingerprints of the nested models of a run (that left out a fold) by their two folds."""
         if self.contest.split_run(name)[1]:
             raise InputError(
@@ -292,104 +287,6 @@ class Plan:
             for plan in self.pairs(name)
             if fold is None or fold in plan.held
         }
-
-    def _teacher(
-        self, recipe: MemberRecipe, fold: int | None, held: tuple[int, ...]
-    ) -> TeacherPlan:
-        """Return the run that a recipe distils.
-
-        Raises:
-            InputError: the teacher does not predict what the student learns, or its folds are
-                others.
-        """
-        name = recipe.distill_from
-        if name == UNLABELLED_FILE:
-            return self._teacher_of_file(recipe)
-        # Of an ensemble there is a run per task: the one that answers what the student learns.
-        kind = self.recipes.kind_of(recipe)
-        task = kind.primary if kind.role in ("positive", "rating") else self.contest.audited_task
-        run = self._run_for(name, task or kind.primary)
-        if run.kind.name not in ("classes", "score", kind.name):
-            raise InputError(
-                f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind.name}."
-            )
-        if run.scheme != recipe.scheme:
-            raise InputError(
-                f"{recipe.name!r} has the folds of {recipe.scheme!r} and its teacher {name!r} those of {run.scheme!r}: "
-                "they must be the same, or the student's held-out rows taught its teacher."
-            )
-
-        pairs = None if fold is None else self._pairs_of(run.name, fold)
-        mixed = run.held_out_fingerprint
-        if pairs is not None:
-            mixed = fingerprint([fold, list(pairs.values())])
-        others = self._taught(recipe, run, held)
-        if not others:
-            return TeacherPlan(run, run.kind, pairs, mixed)
-
-        predict = None
-        if "unlabelled" in recipe.distill_rows:
-            teacher = self.recipes.member(run.name)
-            models = [self.fold(teacher, k) for k in held or teacher.folds]
-            predict = partial(predict_unlabelled, self, models)
-        # Scores get their scale from out-of-fold ones, whichever rows they teach.
-        reads_mixed = recipe.teaches_labelled or run.kind.role == "score"
-        made_from = [mixed if reads_mixed else "", *others]
-        return TeacherPlan(run, run.kind, pairs, fingerprint(made_from), predict)
-
-    def _teacher_of_file(self, recipe: MemberRecipe) -> TeacherPlan:
-        """Return the teacher whose outputs came with the unlabelled rows.
-
-        Raises:
-            InputError: there are none, or they are not what the student learns.
-        """
-        content = self.artifacts.unlabelled_fingerprint()
-        own = self.recipes.kind_of(recipe)
-        columns = unlabelled_columns(self.workspace)
-        kinds = [own, *(kind for kind in self.contest.kinds.values() if kind.is_classes)]
-        kind = next((kind for kind in kinds if set(kind.outputs) <= columns), None)
-        if kind is None:
-            raise InputError(
-                f"{recipe.name!r} learns {recipe.kind} from what came with the unlabelled rows, and these have no "
-                f"columns {', '.join(own.outputs)}: import them again with such columns."
-            )
-        if recipe.distill_confidence and kind.is_number:
-            raise InputError(
-                f"{recipe.name!r}: distill_confidence is for classes, and its teacher predicts {kind.name}."
-            )
-        return TeacherPlan(None, kind, None, content, partial(read_unlabelled_outputs, kind))
-
-    def _taught(self, recipe: MemberRecipe, run: RunPlan, held: tuple[int, ...]) -> list[str]:
-        """Return the fingerprints of what a teacher says of rows without labels.
-
-        Raises:
-            InputError: there are no such rows, or the teacher cannot speak of them.
-        """
-        rows = [each for each in recipe.distill_rows if each != "labelled"]
-        if not rows:
-            return []
-        if recipe.distill_confidence and run.kind.is_number:
-            raise InputError(
-                f"{recipe.name!r}: distill_confidence is for classes, and its teacher {run.name!r} predicts "
-                f"{run.kind.name}."
-            )
-
-        parts = [run.parts[k] for k in held] or list(run.parts)
-        made_from: list[str] = []
-        if "test" in rows:
-            if not self.card.has_test_rows:
-                raise InputError(f"{recipe.name!r} is taught on test rows, and the data have none.")
-            made_from += [test for _, test in parts]
-        if "unlabelled" in rows:
-            teacher = self._recipe_of(run.name)
-            if isinstance(teacher, EnsembleRecipe | ImportedRecipe):
-                raise InputError(
-                    f"{recipe.name!r} is taught on unlabelled rows, and its teacher {run.name!r} has no model of its "
-                    "own that could predict them: name a recipe that is trained."
-                )
-            made_from += [held_out for held_out, _ in parts]
-            made_from.append(self.artifacts.unlabelled_fingerprint())
-        return made_from
 
     # --- audits ---
 
@@ -414,7 +311,7 @@ class Plan:
         # Without a fold, the audit reads the out-of-fold outputs of the runs themselves.
         pairs: dict[str, NestedModels] = {}
         if fold is not None:
-            pairs = {run.name: self._pairs_of(run.name, fold) for run in runs}
+            pairs = {run.name: self.pairs_of(run.name, fold) for run in runs}
         nested = [model for each in pairs.values() for model in each.values()]
 
         reviewed = self.workspace.reviews(of_runs).is_file()
@@ -434,7 +331,7 @@ class Plan:
 
     def _audited_run(self, name: str) -> RunPlan:
         """Return a run; raises InputError where it does not predict the four classes."""
-        recipe = self._recipe_of(name)
+        recipe = self.recipe_of(name)
         task = self.contest.audited_task
         if not task:
             raise InputError(
@@ -446,7 +343,7 @@ class Plan:
                 f"The ensemble {recipe.name!r} has no run for {task} here, which an audit would need."
             )
 
-        plan = self._run_for(name, task)
+        plan = self.run_for(name, task)
         if not plan.kind.is_classes:
             raise InputError(
                 f"An audit needs a run that predicts all labels, {name!r} predicts {plan.kind.name}."

@@ -21,7 +21,8 @@ from competition.data.augment import (
     texts_to_translate,
     translate,
 )
-from competition.data.store import PRODUCT_KEY, product_rows
+from competition.data.border import PRODUCT_KEY
+from competition.data.store import product_rows
 from competition.data.text import clean
 from tests.esci import CONTEST, EXAMPLE_COLUMNS, FIELDS, LABELS, LOCALES, PRODUCT_COLUMNS
 

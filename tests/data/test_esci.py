@@ -9,6 +9,7 @@ import pytest
 
 from competition.core.workspace import Workspace
 from competition.data import esci, store
+from competition.data.border import PRODUCT_KEY
 from tests.conftest import SAMPLE_A, SAMPLE_B, comp, needs_sample
 from tests.esci import CONTEST, LABEL_LETTERS, TASKS
 
@@ -152,7 +153,7 @@ def test_both_layouts_of_the_real_rows_agree() -> None:
     assert len(examples_a) == 7_092
     check_same_rows(examples_a, examples_b)
     tables = [
-        store._typed_products(products, CONTEST).sort_values(store.PRODUCT_KEY, ignore_index=True)
+        store._typed_products(products, CONTEST).sort_values(PRODUCT_KEY, ignore_index=True)
         for products in (products_a, products_b)
     ]
     pd.testing.assert_frame_equal(*tables)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from competition.data import store, synthetic
+from competition.data.border import PRODUCT_KEY, check_examples, check_products
 from competition.data.folds import normalise
 from competition.data.text import clean
 from tests.esci import CONTEST, FIELDS, LABELS
@@ -26,7 +27,7 @@ def noisy() -> Made:
 def pairs() -> pd.DataFrame:
     """Rows with right labels, what their query asks for (empty: nothing) and all text of their product."""
     examples, products, _ = synthetic.make(1_500, noise=0.0, seed=11)
-    rows = examples.merge(products, on=store.PRODUCT_KEY)
+    rows = examples.merge(products, on=PRODUCT_KEY)
     in_query = [
         wishes(query, locale) for query, locale in zip(rows["query"], rows["locale"], strict=True)
     ]
@@ -128,8 +129,8 @@ def test_no_query_is_there_twice(noisy: Made) -> None:
 
 def test_it_is_good_data(noisy: Made) -> None:
     examples, products, _ = noisy
-    store.check_examples(examples, CONTEST, "synth")
-    store.check_products(products, CONTEST, "synth")
+    check_examples(examples, CONTEST, "synth")
+    check_products(products, CONTEST, "synth")
     assert (store.product_rows(examples, products) >= 0).all()
     per_query = examples.groupby("query_id").size()
     assert per_query.min() == 4
@@ -205,7 +206,7 @@ def named(texts: pd.Series, locales: pd.Series, kind: str) -> list[set[tuple[int
 def synonymous() -> pd.DataFrame:
     """Rows with right labels of a catalogue in which things have two names, and all text of their product."""
     examples, products, _ = synthetic.make(600, noise=0.0, seed=11, synonyms=True)
-    rows = examples.merge(products, on=store.PRODUCT_KEY)
+    rows = examples.merge(products, on=PRODUCT_KEY)
     return rows.assign(
         text=[clean(" ".join(t)) for t in rows[list(FIELDS)].itertuples(index=False)]
     )

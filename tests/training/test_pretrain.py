@@ -17,10 +17,10 @@ from competition.config.recipe import PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError, Diverged, InputError
 from competition.core.json_files import read_manifest
+from competition.data.border import PRODUCT_KEY
 from competition.data.catalogue import IGNORED, Catalogue, held_out_mask
 from competition.data.pairs import SpecialTokens
 from competition.data.pretraining_examples import TaskTexts
-from competition.data.store import PRODUCT_KEY
 from competition.data.text import clean
 from competition.data.vocabulary import MISSING, RARE, Vocabulary
 from competition.models.encoder.embeddings import load_names

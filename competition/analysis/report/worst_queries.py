@@ -29,7 +29,7 @@ from competition.analysis.report.reliability import ranked
 from competition.core.errors import CompError, pluralize
 from competition.core.json_files import read_json
 from competition.core.parquet import read_table
-from competition.data.store import PRODUCT_KEY
+from competition.data.border import PRODUCT_KEY
 from competition.noise import report
 from competition.noise.raters import rater_agreement
 from competition.scoring.answers import answers

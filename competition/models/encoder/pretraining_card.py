@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from competition.core.json_files import read_json, write_json
 from competition.core.parquet import read_table, write_table
-from competition.data.store import PRODUCT_KEY
+from competition.data.border import PRODUCT_KEY
 from competition.scoring import intervals, metrics
 from competition.scoring.intervals import Estimate
 
