@@ -1,5 +1,6 @@
 """`comp member`: outputs that another tool made, as runs."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,12 +103,18 @@ def _show_test(name: str, added: "AddedMember") -> None:
         return
 
     about = (
-        f"They follow the labels {test.ratio:.2f} times as closely as test rows warrant, where held-out outputs "
-        f"do up to {test.limit:.1f} times"
+        f"They follow the labels {test.ratio.value:.2f} times as closely as test rows warrant, where held-out outputs "
+        f"do up to {test.ratio.limit:.1f} times"
     )
+    if test.loss is not None and math.isfinite(test.loss.value):
+        lost = max(0.0, test.loss.value)
+        about += (
+            f"; of their agreement with {added.reference}, test rows lack {lost:.0%} (held-out ones up to "
+            f"{test.loss.limit:.0%})"
+        )
     if test.near is not None:
         about += (
-            f"; between rows of nearly the same text {test.near.ratio:.2f} times (held-out ones up to "
+            f"; between rows of nearly the same text {test.near.value:.2f} times (held-out ones up to "
             f"{test.near.limit:.1f})"
         )
     if test.flagged:
@@ -116,7 +123,10 @@ def _show_test(name: str, added: "AddedMember") -> None:
             "and those of what reads it, are marked as approximate."
         )
     else:
-        console.print(f"The outputs look out-of-fold. {about}.")
+        console.print(
+            f"The outputs look out-of-fold. {about}. No test sees models that are as wild on test rows as the labels "
+            "that they learned by heart, such as a single tree."
+        )
 
 
 @group.command(epilog=help_epilog("comp member export lexical lexical.csv"))
