@@ -122,6 +122,8 @@ class _Timed(MetaPathFinder, Loader):
             *parents, name = path.split(".")
             for parent in parents:
                 owner = getattr(owner, parent)
+            if not hasattr(owner, name):
+                continue  # an older checkout has not all of them; what it spends there is counted above
             raw = owner.__dict__.get(name) if parents else getattr(owner, name)
             if raw is None:
                 raw = getattr(owner, name)  # inherited

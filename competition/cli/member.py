@@ -1,5 +1,6 @@
 """`comp member`: outputs that another tool made, as runs."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,8 +95,6 @@ def add(
 
 def _show_test(name: str, added: "AddedMember") -> None:
     """Say whether outputs look in-sample."""
-    import numpy as np
-
     test = added.test
     if test is None:
         console.print(
@@ -103,19 +102,25 @@ def _show_test(name: str, added: "AddedMember") -> None:
         )
         return
 
-    if np.isnan(test.ratio):
+    if math.isnan(test.ratio.value) and not test.flagged:
         console.print(
             "Whether they are out-of-fold could not be tested: outputs of training or of test rows do not vary."
         )
         return
 
     about = (
-        f"They follow the labels {test.ratio:.2f} times as closely as test rows warrant, where held-out outputs "
-        f"do up to {test.limit:.1f} times"
+        f"They follow the labels {test.ratio.value:.2f} times as closely as test rows warrant, where held-out outputs "
+        f"do up to {test.ratio.limit:.1f} times"
     )
-    if test.near is not None and not np.isnan(test.near.ratio):
+    if test.loss is not None and math.isfinite(test.loss.value):
+        lost = max(0.0, test.loss.value)
         about += (
-            f"; between rows of nearly the same text {test.near.ratio:.2f} times (held-out ones up to "
+            f"; of their agreement with {added.reference}, test rows lack {lost:.0%} (held-out ones up to "
+            f"{test.loss.limit:.0%})"
+        )
+    if test.near is not None and math.isfinite(test.near.value):
+        about += (
+            f"; between rows of nearly the same text {test.near.value:.2f} times (held-out ones up to "
             f"{test.near.limit:.1f})"
         )
     if test.flagged:
@@ -124,7 +129,10 @@ def _show_test(name: str, added: "AddedMember") -> None:
             "and those of what reads it, are marked as approximate."
         )
     else:
-        console.print(f"The outputs look out-of-fold. {about}.")
+        console.print(
+            f"The outputs look out-of-fold. {about}. No test sees models that are as wild on test rows as the labels "
+            "that they learned by heart, such as a single tree."
+        )
 
 
 @group.command(epilog=help_epilog("comp member export lexical lexical.csv"))

@@ -63,6 +63,7 @@ class _Document:
 _document = _Document()
 
 
+_BETWEEN = 3  # characters between two columns of a table, at most
 # ASCII for the signs that a terminal or a log file may be unable to encode.
 _SIGNS = "■◧▲·─━│┃╇┼…–—×≥≤↑↓→←“”‘’"
 _ASCII = "#+!.--||++.--x><^v><\"\"''"
@@ -154,13 +155,17 @@ def show_table(
     if not title:
         table.box, table.padding = None, (0, 2, 0, 0)
     names = [(name, i < left) for i, name in enumerate(headings.values()) if name is not None]
-    for k, (name, is_text) in enumerate(names):
+    columns = [(name, *(row[k].plain for row in cells)) for k, (name, _) in enumerate(names)]
+    widths = [max(map(cell_len, column)) for column in columns]
+    fits = sum(widths) + _BETWEEN * len(widths) <= results.width
+    for (name, is_text), width in zip(names, widths, strict=True):
+        # Where all have room, Rich need not measure each cell again, which takes longer than to print it.
+        fixed = width if fits else None
         if is_text:
-            table.add_column(name, overflow="fold")
-            continue
-        # Nobody reads a number that goes on in the next line.
-        width = max(map(cell_len, (name, *(row[k].plain for row in cells))))
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+            table.add_column(name, overflow="fold", width=fixed)
+        else:
+            # Nobody reads a number that goes on in the next line.
+            table.add_column(name, justify="right", no_wrap=True, min_width=width, width=fixed)
     for row in cells:
         table.add_row(*row)
 
@@ -168,7 +173,7 @@ def show_table(
     if title:
         results.print(Text(title, style="italic"))
     unlimited = results.options.update(width=PLAIN_WIDTH)
-    if Measurement.get(results, unlimited, table).minimum <= results.width:
+    if fits or Measurement.get(results, unlimited, table).minimum <= results.width:
         results.print(table)
     else:
         _print_lines([name for name in headings.values() if name is not None], cells)

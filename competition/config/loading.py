@@ -47,11 +47,11 @@ WITHOUT = "without-"
 
 def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> AnyRecipe:
     """Return the recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
-    base, _, variant = name.rpartition(".")
-    known = recipe_names(workspace)
+    base, dot, variant = name.rpartition(".")
+    known = recipe_names(workspace) if dot else []
     # A name may have a dot of its own, such as that of a learning rate.
     varies = variant in VARIANTS or any(name.startswith(f"{other}.") for other in known)
-    if varies and name not in known:
+    if dot and varies and name not in known:
         varied = load_recipe(workspace, settings, contest, base)
         if isinstance(varied, EnsembleRecipe):
             return _vary(varied, variant, settings)

@@ -41,7 +41,7 @@ class ImportedRecipe(FoldRecipe):
     """Outputs that another tool made, brought by `comp member add`; nothing is trained.
 
     With `in_sample`, they look like outputs of rows that their model was fitted on, see
-    `analysis/in_sample.py`, so that their scores are approximate.
+    `scoring/in_sample.py`, so that their scores are approximate.
     """
 
     # Nothing that changes how recipes learn changes them.

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import pyarrow as pa
 
 from competition.core.archives import ARCHIVE_ERRORS, open_unpacked
 from competition.core.errors import InputError, join_names, short_repr
+from competition.core.lazy_arrow import pa
 from competition.core.lazy_pandas import pd
 
 _UTF8 = "UTF-8"

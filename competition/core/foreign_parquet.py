@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from competition.core.archives import PARQUET_MAGIC, open_unpacked
 from competition.core.csv_files import ColumnCheck
 from competition.core.errors import InputError, short_repr
+from competition.core.lazy_arrow import pa, pq
 from competition.core.lazy_pandas import pd
 
 _PANDAS = b"pandas"  # the key of its metadata

@@ -4,14 +4,15 @@ The digest is that of the file with zeros in the digest's place, so it covers ev
 numbers and metadata.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
 from pathlib import Path
 from typing import IO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from competition.core.lazy_arrow import pa, pq
 
 # Not parquet's own page checksums: they leave out the footer, where one bit renames a column of a readable table.
 _KEY = "comp.sha256"
@@ -48,14 +49,23 @@ def is_intact(path: Path) -> bool:
     Raises:
         OSError: it cannot be read.
     """
+    return intact_footer(path) is not None
+
+
+def intact_footer(path: Path) -> bytes | None:
+    """Return a file from its footer on; None where it is not intact, see `is_intact`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with path.open("rb") as handle:
         footer = _footer(handle)
         match = _PLACE.search(footer)
         if match is None:
-            return _MARK not in footer
+            return None if _MARK in footer else footer
 
         start = handle.tell() - len(footer) + match.start(1)
-        return _digest(handle, start) == match[1]
+        return footer if _digest(handle, start) == match[1] else None
 
 
 def _footer(handle: IO[bytes]) -> bytes:

@@ -6,14 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from competition.config.recipe import MemberRecipe
 from competition.core.arrays import Array, Codes
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError, InputError, pluralize
 from competition.core.json_files import read_manifest
+from competition.core.lazy_arrow import pa, pq
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import mean_by_id, read_fingerprint, read_table, write_table
 from competition.core.workspace import Workspace

@@ -69,7 +69,11 @@ def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
     else:
         known = examples["label"].notna()
 
-    return examples[examples[task.name] & known].sort_values("example_id")
+    graded = (examples[task.name] & known).to_numpy(bool)
+    # Whoever counts many runs passes what came from here; to copy all text each time takes longer than to count.
+    if graded.all() and examples["example_id"].is_monotonic_increasing:
+        return examples
+    return examples[graded].sort_values("example_id")
 
 
 def count_answers(
@@ -194,9 +198,21 @@ def count_outputs(task: Task, kind: Kind, outputs: pd.DataFrame, examples: pd.Da
     """Compare a run's outputs (example_id and the columns of `kind`) with the labels of a task's rows, joined by id."""
     rows = graded_rows(task, examples)
 
+    return count_answers(task, rows, answers(task, kind, _of_rows(outputs, rows["example_id"])))
+
+
+def _of_rows(outputs: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    """Return the outputs of some rows in their order, joined by id."""
+    known = outputs["example_id"].to_numpy()
+    wanted = ids.to_numpy()
+    # A run's outputs are in order, where a place is found faster than a table is joined.
+    if (known[1:] > known[:-1]).all() and (wanted[1:] > wanted[:-1]).all():
+        place = np.searchsorted(known, wanted)
+        if len(known) and (known[np.minimum(place, len(known) - 1)] == wanted).all():
+            return outputs.iloc[place]
+
     # A left join keeps the order of the rows.
-    joined = rows[["example_id"]].merge(outputs, on="example_id", how="left", validate="one_to_one")
-    return count_answers(task, rows, answers(task, kind, joined))
+    return ids.to_frame().merge(outputs, on="example_id", how="left", validate="one_to_one")
 
 
 def estimate_metrics(

@@ -57,21 +57,22 @@ class Labels:
 
     def codes(self, labels: pd.Series) -> Codes:
         """Return labels as indices into `names`, `(rows,)`; -1 where a label is unknown."""
-        codes = {label: code for code, label in enumerate(self.names)}
-        return np.array([codes.get(label, -1) for label in labels], np.int64)
+        code = {label: code for code, label in enumerate(self.names)}
+        # Few labels are looked up, whatever the rows; the last one stands for missing ones.
+        place, distinct = pd.factorize(labels)
+        return np.array([*(code.get(label, -1) for label in distinct), -1], np.int64)[place]
 
     def numbers(self, labels: pd.Series) -> Array:
         """Return the number of each label, `(rows,)`; NaN where the label is unknown."""
         if self.names:
-            return np.asarray(labels.map(dict(zip(self.names, self.values, strict=True))), float)
+            return np.array([*self.values, np.nan], np.float64)[self.codes(labels)]
 
         return np.asarray(pd.to_numeric(labels, errors="coerce"), np.float64)
 
     def gain(self, labels: pd.Series, protocol: str = PAPER) -> Array:
         """Return the gain of each label in 0..1, `(rows,)`; NaN where the label is unknown."""
         if self.names:
-            gains = dict(zip(self.names, self.gains[protocol], strict=True))
-            return np.asarray(labels.map(gains), np.float64)
+            return np.array([*self.gains[protocol], np.nan], np.float64)[self.codes(labels)]
 
         return self.gain_of_number(self.numbers(labels))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE, Coun
 from competition.scoring.intervals import Estimate
 from competition.scoring.metric_table import HIGHER, LOWER
 from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.task import Task
+from competition.scoring.task import Kind, Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor", "above_best")
 SCOREBOARD_COLUMNS = (
@@ -26,6 +26,9 @@ SCOREBOARD_COLUMNS = (
     "basis", "label_paths", *(f"flatters{part}" for part in ("", "_low", "_high")),
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    # As `evaluation.count_outputs`: a task, the kind of outputs, these, and the rows of the task.
+    Count = Callable[[Task, Kind, pd.DataFrame, pd.DataFrame], Counts]
 
 _NUMBERS = tuple(
     f"{name}{part}" for name in (*_ESTIMATES, "flatters") for part in ("", "_low", "_high")
@@ -86,6 +89,7 @@ def scoreboard(
     runs: dict[str, Run],
     floors: Mapping[str, str],
     optimism: Mapping[tuple[str, str], Estimate] | None = None,
+    count: Count = evaluation.count_outputs,
 ) -> pd.DataFrame:
     """Return a row per task, split with labels, group of queries and run.
 
@@ -97,6 +101,7 @@ def scoreboard(
         floors: task -> the run that the others are compared with, where there is one.
         optimism: run and task -> by how much an approximate score was measured to flatter, see
             `scoring/optimism.py`.
+        count: compares outputs with labels, for callers that keep what it returns.
     """
     lines: list[BoardRow] = []
     for task in tasks:
@@ -105,7 +110,7 @@ def scoreboard(
             answering = [plan for plan in plans if task.name in plan.tasks]
             floor = floors.get(task.name)
             if not rows.empty and answering:
-                lines += _lines(task, split, rows, answering, runs, floor, optimism or {})
+                lines += _lines(task, split, rows, answering, runs, floor, optimism or {}, count)
 
     return pd.DataFrame([line.row() for line in lines], columns=list(SCOREBOARD_COLUMNS))
 
@@ -151,11 +156,12 @@ def _lines(
     runs: dict[str, Run],
     floor: str | None,
     optimism: Mapping[tuple[str, str], Estimate],
+    count: Count,
 ) -> list[BoardRow]:
     def counts_of(plan: RunPlan) -> Counts:
         run = runs[plan.name]
         outputs = run.held_out if split == "train" else run.test
-        return evaluation.count_outputs(task, plan.kind, outputs, rows)
+        return count(task, plan.kind, outputs, rows)
 
     counted = {plan.name: counts_of(plan) for plan in plans}
 

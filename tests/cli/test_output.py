@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.cli import output
 from competition.cli.output import OutputCell, finish_output, show_table, start_output
 from competition.core.commands import command_for, pasteable, set_workspace
 from competition.core.console import results
@@ -208,6 +209,23 @@ def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None
         show_table("Runs", ["state"], [["■ · ◧ 日"]])
         sys.stdout.flush()
         assert words in stream.getvalue()
+
+
+@pytest.mark.parametrize("title", ["Runs", ""])
+def test_a_table_that_fits_is_as_wide_as_rich_would_make_it(
+    title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [["six-model", 0.5, "■■", None], ["日本語 c1", -12.25, "", "to the end"]]
+    printed = []
+    for between in (output._BETWEEN, 10_000):  # by our widths, and by those that Rich measures
+        stream = io.StringIO()
+        monkeypatch.setattr(output, "_BETWEEN", between)
+        monkeypatch.setattr(results, "_width", 80)
+        monkeypatch.setattr(results, "_file", stream)
+        show_table(title, ["run", "score", "folds", "about"], rows, left=1)
+        printed.append(stream.getvalue())
+    assert printed[0] == printed[1]
+    assert "日本語 c1" in printed[0]
 
 
 def test_a_terminal_that_is_too_narrow_for_words_gets_lines(

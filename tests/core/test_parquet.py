@@ -1,5 +1,7 @@
 """Tables joined by id."""
 
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -35,10 +37,24 @@ def test_a_table_comes_back_with_the_name_of_its_inputs(tmp_path: Path) -> None:
 def test_a_fingerprint_is_read_whatever_the_table_holds(tmp_path: Path, inputs: str) -> None:
     # A text of the table is among its statistics, in the footer as the fingerprint is.
     path = tmp_path / "table.parquet"
-    lookalike = '\x18\x04comp\x18\x12{"inputs": "other"'
+    lookalike = '\x18\x04comp\x18\x13{"inputs": "other"}'
     write_table(path, FRAME.assign(text=lookalike), inputs)
     assert lookalike.encode() in path.read_bytes()
     assert read_fingerprint(path) == inputs
+
+
+def test_a_fingerprint_is_read_without_opening_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.parquet"
+    write_table(path, FRAME, "inputs-1")
+    monkeypatch.delattr("pyarrow.parquet.read_schema")
+    assert read_fingerprint(path) == "inputs-1"
+
+
+def test_what_reads_fingerprints_alone_does_not_import_arrow() -> None:
+    program = "import sys, competition.pipeline.steps; sys.exit('pyarrow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_same_table_is_the_same_bytes(tmp_path: Path) -> None:

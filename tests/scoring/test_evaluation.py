@@ -122,3 +122,15 @@ def test_the_constant_answer_scores_the_share_of_its_class() -> None:
     name, counts = evaluation.count_trivial_baseline(TASKS["task2"], examples)
     assert name == "all exact"
     assert evaluation.estimate_metrics(counts)["micro-F1"]["all"].value == pytest.approx(3 / 6)
+
+
+def test_outputs_of_more_rows_are_joined_and_repeated_ones_refused() -> None:
+    examples = frame("ESCIIEEI", [1, 1, 1, 1, 2, 2, 3, 3])
+    outputs = one_hot(examples["label"]).assign(example_id=examples["example_id"])
+    some = examples.iloc[[1, 2, 5, 6]]
+    for given in (outputs, outputs[::-1], outputs[outputs["example_id"].isin(some["example_id"])]):
+        counts = evaluation.count_outputs(TASKS["task2"], KINDS["classes"], given, some)
+        assert counts.statistic(counts.values.sum(0)) == 1
+    for twice in (outputs.iloc[[0, *range(8)]], pd.concat([outputs, outputs])):
+        with pytest.raises(pd.errors.MergeError):
+            evaluation.count_outputs(TASKS["task2"], KINDS["classes"], twice, some)

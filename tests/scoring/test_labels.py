@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.scoring.labels import Labels, number_text
+from competition.scoring.labels import PAPER, Labels, number_text
 from tests.esci import CONTEST
 
 
@@ -28,3 +28,17 @@ def test_numbers_of_a_range_have_gains_between_0_and_1() -> None:
 )
 def test_a_number_is_one_label_however_it_is_written(value: float, text: str) -> None:
     assert number_text(value) == text
+
+
+def test_unknown_and_missing_labels_have_no_code_no_gain_and_no_number() -> None:
+    labels = Labels(("bad", "good"), (1.0, 5.0), gains={PAPER: (0.0, 1.0)})
+    given = ["good", None, "bad", "other", "good"]
+    for column in (
+        pd.Series(given),
+        pd.Series(given, dtype="string"),
+        pd.Series(given, dtype="category"),
+    ):
+        assert labels.codes(column).tolist() == [1, -1, 0, -1, 1]
+        np.testing.assert_array_equal(labels.gain(column), [1.0, np.nan, 0.0, np.nan, 1.0])
+        np.testing.assert_array_equal(labels.numbers(column), [5.0, np.nan, 1.0, np.nan, 5.0])
+    assert labels.codes(pd.Series([], dtype=object)).tolist() == []

@@ -2,7 +2,9 @@
 
 from functools import cache, cached_property
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.analysis.report.query_groups import group_queries
 from competition.core.commands import command_for
@@ -14,7 +16,7 @@ from competition.scoring.evaluation import Counts
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.scoreboard import best_first, best_runs, scoreboard
-from competition.scoring.task import Task
+from competition.scoring.task import Kind, Task
 
 
 class Evidence:
@@ -27,6 +29,9 @@ class Evidence:
         self.plans: list[RunPlan] = []
         self.runs: dict[str, Run] = {}
         self.missing: dict[str, str] = {}  # other runs -> the reason
+        self._counted: dict[tuple[str, int], Counts] = {}
+        # By what is drawn, the ids of rows and the groups of their queries: tasks may have the same rows.
+        self._grouped: list[tuple[str, NDArray[np.int64], dict[str, pd.Series]]] = []
 
         for plan in pipeline.plan.runs():
             try:
@@ -74,7 +79,9 @@ class Evidence:
         floors = dict.fromkeys(self.pipeline.plan.contest.tasks, self.floor) if self.floor else {}
         optimism = read_optimism(self.workspace, self.plans)
         tasks = self.pipeline.plan.contest.tasks.values()
-        return scoreboard(tasks, self.examples, self.plans, self.runs, floors, optimism)
+        return scoreboard(
+            tasks, self.examples, self.plans, self.runs, floors, optimism, self._count
+        )
 
     @cached_property
     def best(self) -> dict[str, str]:
@@ -97,8 +104,16 @@ class Evidence:
         counts = {}
         for name in self.lines(task)["run"]:
             run = self.runs[name]
-            counts[name] = evaluation.count_outputs(task, run.kind, run.held_out, self.rows(task))
+            counts[name] = self._count(task, run.kind, run.held_out, self.rows(task))
         return counts
+
+    def _count(self, task: Task, kind: Kind, outputs: pd.DataFrame, rows: pd.DataFrame) -> Counts:
+        """Return the counts of some outputs, which the board and the sections share."""
+        # The runs are kept as long as their counts, so that no other frame gets the id of one.
+        key = (task.name, id(outputs))
+        if key not in self._counted:
+            self._counted[key] = evaluation.count_outputs(task, kind, outputs, rows)
+        return self._counted[key]
 
     @cache  # noqa: B019
     def baseline(self, task: Task) -> tuple[str, Counts]:
@@ -109,9 +124,16 @@ class Evidence:
     def query_groups(self, task: Task) -> dict[str, pd.Series]:
         """Return, for each grouping, the group of each query of a task, see `query_groups`."""
         rows = self.rows(task)
-        rows = rows.assign(fold=self.fold.loc[rows["example_id"]].to_numpy())
+        ids = rows["example_id"].to_numpy()
         unit = "example_id" if task.by_rows else "query_id"
-        return group_queries(rows, unit, self.pipeline.plan.contest, self.products)
+        for other_unit, other_ids, groups in self._grouped:
+            if other_unit == unit and np.array_equal(other_ids, ids):
+                return groups
+
+        rows = rows.assign(fold=self.fold.loc[ids].to_numpy())
+        groups = group_queries(rows, unit, self.pipeline.plan.contest, self.products)
+        self._grouped.append((unit, ids, groups))
+        return groups
 
     @cached_property
     def submitted(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from competition.models.ensemble.members import (
 )
 from competition.models.ensemble.meta_features import QueryLists
 from competition.models.ensemble.results import Answered, FoldResult
+from competition.models.ensemble.side_by_side import side_by_side
 from competition.models.ensemble.weighted_average import (
     ENOUGH_QUERIES,
     learn_weights,
@@ -43,11 +45,11 @@ class FittedAverage:
 
 
 def cross_fit_average(rows: EnsembleRows) -> list[FoldResult]:
-    """Return the weighted averages of all folds, in order."""
+    """Return the weighted averages of all folds, in order; several folds are learned at a time."""
     results = []
     with progress(f"{rows.recipe.name} {rows.task.name}", len(rows.folds), "folds") as work:
-        for fold in rows.folds:
-            results.append(average_fold(rows, fold))
+        for result in side_by_side(partial(average_fold, rows), rows.folds):
+            results.append(result)
             work.advance(1)
     return results
 

@@ -5,10 +5,8 @@ with as many trees as are best on j: nothing about k, neither its labels nor how
 predicted, is ever looked at.
 """
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import lightgbm as lgb
 import numpy as np
@@ -19,6 +17,7 @@ from scipy.special import expit, softmax
 from competition.config.recipe import EnsembleRecipe
 from competition.core.arrays import Array
 from competition.core.fingerprint import derive_seed
+from competition.models.ensemble.early_stopping import grow, ndcg_metric
 from competition.models.ensemble.members import (
     Positions,
     number_outputs,
@@ -27,66 +26,27 @@ from competition.models.ensemble.members import (
     stacker_targets,
     task_outputs,
 )
-from competition.models.lexical.lexical import TREE_DEFAULTS
+from competition.models.ensemble.side_by_side import cores
+from competition.models.ensemble.training_table import TrainingTable, tree_parameters
 from competition.scoring.labels import PAPER, Labels
-from competition.scoring.metrics import RankedLists
 from competition.scoring.task import Task
-
-# LightGBM's: predictions and data set -> name, value, whether higher is better.
-Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]
 
 MAX_LIST_ROWS = 10_000  # of a query that LightGBM takes; longer lists are split
 ROWS_PER_TREE = 50_000  # each tree draws its own, so all are used
 
 LEVELS = 31  # of relevance that a ranking objective tells apart, where labels are numbers
 
-_EVERY = 5  # trees between two looks at the folds that stop
-_PATIENCE = 10  # looks without an improvement
 _STRIDE = 50  # trees that are added up at a time: each time, LightGBM copies every row
 
 
 @dataclass(frozen=True)
-class TrainingTable:
-    """The rows that trees learn from and are stopped by, with the task that they answer."""
-
-    task: Task
-    rows: pd.DataFrame
-    features: NDArray[np.float32]  # (rows, features), in the order of `rows`
-
-    @cached_property
-    def ties(self) -> NDArray[np.int64]:
-        """The place of each row's product_id among all in order, `(rows,)`, by which equal scores are ranked."""
-        return pd.factorize(self.rows["product_id"], sort=True)[0].astype(np.int64)
-
-
-@dataclass
-class EarlyStop:
-    """The loss of the trees on one watched part of the rows, and where it stopped getting better."""
-
-    losses: list[float] = field(default_factory=list)  # at each look, lower is better
-
-    @property
-    def stalled(self) -> bool:
-        """Whether the last looks brought no improvement."""
-        return bool(self.losses) and len(self.losses) - int(np.argmin(self.losses)) > _PATIENCE
-
-    def record(self, loss: float) -> None:
-        """Add the loss of another look, unless it stalled before.
-
-        How long training goes on depends on labels of the other watched parts, which this one must
-        not know.
-        """
-        if not self.stalled:
-            self.losses.append(loss)
-
-    def best_trees(self, grown: int) -> int:
-        """Return with how many of the trees that were grown the loss was lowest."""
-        return min(grown, _EVERY * (int(np.argmin(self.losses)) + 1))
-
-
-@dataclass(frozen=True)
 class Trees:
-    """A fitted booster and, for each watched part, with how many trees it predicts that part best."""
+    """A fitted booster and, for each watched part, with how many trees it predicts that part best.
+
+    Attributes:
+        left_out: for each watched part, the outputs that its number of trees has for the rows of all
+            parts, `(rows, outputs)` each: they are added up while trees are grown.
+    """
 
     task: Task
     ranks: bool
@@ -94,6 +54,7 @@ class Trees:
     booster: lgb.Booster
     best: tuple[int, ...]
     threads: int  # that predict
+    left_out: tuple[list[Array], ...] = ()
 
     def predict(self, features: NDArray[np.float32], part: int = 0) -> Array:
         """Return the outputs that answer the task, `(rows, outputs)`, with the best number of trees for a part."""
@@ -122,7 +83,7 @@ class Trees:
     def alone(self) -> "Trees":
         """Return the same trees without the rows that they were learned from, which a booster holds."""
         alone = lgb.Booster(model_str=self.booster.model_to_string())
-        return replace(self, booster=alone, threads=cores())
+        return replace(self, booster=alone, threads=cores(), left_out=())
 
     def _raw(self, features: NDArray[np.float32], start: int, trees: int) -> Array:
         """Return the sum of the scores of `trees` trees from the one at `start`, `(rows, outputs)`."""
@@ -138,28 +99,32 @@ class Trees:
         return np.asarray(scores, np.float64).reshape(len(features), -1)
 
     def _answer(self, raw: Array) -> Array:
-        """Return LightGBM's scores as they are, as numbers, or as what probabilities say to the task."""
-        if self.ranks:
-            return raw
-        if self.classes == 0:
-            return number_outputs(self.task, raw[:, 0])
+        """Return the outputs that answer the task from sums of trees, `(rows, outputs)`."""
+        if self.classes == 2 and not self.ranks:
+            return self.outputs(expit(raw[:, 0]))
+        if self.classes and not self.ranks:
+            return self.outputs(np.asarray(softmax(raw, axis=1), np.float64))
+        return self.outputs(raw[:, 0])
 
+    def outputs(self, predicted: Array) -> Array:
+        """Return the outputs that answer the task, `(rows, outputs)`, from what LightGBM predicts.
+
+        Args:
+            predicted: scores or numbers `(rows,)`, the probability of the second of two classes
+                `(rows,)`, or probabilities `(rows, classes)`.
+        """
+        if self.ranks:
+            return predicted[:, None]
+        if self.classes == 0:
+            return number_outputs(self.task, predicted)
         if self.classes == 2:
-            second = expit(raw)
-            probabilities = np.hstack([1 - second, second])
-        else:
-            probabilities = softmax(raw, axis=1)
-        return task_outputs(self.task, np.asarray(probabilities, np.float64))
+            predicted = np.column_stack([1 - predicted, predicted])
+        return task_outputs(self.task, predicted)
 
     def importance(self) -> Array:
         """Return the gain of every feature's splits, as a share of all, `(features,)`."""
         gain = np.asarray(self.booster.feature_importance("gain"), np.float64)
         return gain / max(float(gain.sum()), 1e-12)
-
-
-def cores() -> int:
-    """Return how many cores there are to use."""
-    return min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 1024))
 
 
 def fit_trees(
@@ -169,6 +134,7 @@ def fit_trees(
     watched: Sequence[Positions],
     seed: int,
     threads: int = 1,
+    beside: Sequence[Positions] = (),
 ) -> Trees:
     """Fit trees on the rows at `learn` until no watched part gets better.
 
@@ -176,28 +142,20 @@ def fit_trees(
         recipe: the method and the size.
         table: the task, and all rows with their features.
         learn: positions of graded rows.
-        watched: positions of graded rows, one array per part.
+        watched: ascending positions of rows, one array per part; the graded ones say when to stop.
         seed: of what LightGBM draws.
         threads: how many of them; the trees are the same whatever it is.
+        beside: positions of further parts, which are answered and stop nothing.
     """
     rows = table.rows
+    task = table.task
     ranks = recipe.method == "lambdarank"
     if ranks:
         learn = _sort_by_query(rows, learn)
-    # Ratings are learned as numbers: the squared error knows the order of levels, and needs one tree
-    # where a class each would need a tree.
-    task = table.task
-    classes = 0
-    if ranks:
-        y = _relevance(task.labels, rows)  # (rows,)
-    elif task.kind == "rate" or not task.labels.are_classes:
-        y = number_targets(task, rows)
-    else:
-        codes, classes = stacker_targets(task, rows)
-        y = codes.astype(np.float64)
+    y, classes = _targets(task, ranks, rows)
 
-    data = lgb.Dataset(
-        table.features[learn],
+    data = table.dataset(
+        learn,
         y[learn],
         weight=row_weights(task, rows.iloc[learn]),
         group=_list_lengths(rows, learn) if ranks else None,
@@ -208,23 +166,39 @@ def fit_trees(
     }
     booster = lgb.Booster(parameters, data)
 
-    parts = [lgb.Dataset(table.features[part], y[part], reference=data) for part in watched]
+    positions = [*watched, *beside]
+    parts = [_watched_part(table, at, y, data) for at in positions]
     for i, part in enumerate(parts):
         booster.add_valid(part, str(i))
-    ndcg = _ndcg_metric(dict(zip(parts, watched, strict=True)), table) if ranks else None
-
-    stops = [EarlyStop() for _ in watched]
-    for tree in range(1, recipe.n_estimators + 1):
-        finished = booster.update()
-        if tree % _EVERY == 0 or tree == recipe.n_estimators or finished:
-            for stop, score in zip(stops, booster.eval_valid(ndcg), strict=True):
-                stop.record(-score.metric_value if score.maximize else score.metric_value)
-            if finished or all(stop.stalled for stop in stops):
-                break
+    ndcg = ndcg_metric(dict(zip(parts, positions, strict=True)), table) if ranks else None
+    stops, kept = grow(booster, parts, len(watched), recipe.n_estimators, ndcg)
 
     grown = booster.current_iteration()
     best = tuple(stop.best_trees(grown) for stop in stops)
-    return Trees(task, ranks, classes, booster, best, threads)
+    trees = Trees(task, ranks, classes, booster, best, threads)
+    return replace(trees, left_out=tuple([trees.outputs(said) for said in each] for each in kept))
+
+
+def _targets(task: Task, ranks: bool, rows: pd.DataFrame) -> tuple[Array, int]:
+    """Return what is learned of each row, `(rows,)`, and the number of classes, 0 for a number or a relevance."""
+    if ranks:
+        return _relevance(task.labels, rows), 0
+
+    # Ratings are learned as numbers: the squared error knows the order of levels, and needs one tree
+    # where a class each would need a tree.
+    if task.kind == "rate" or not task.labels.are_classes:
+        return number_targets(task, rows), 0
+    codes, classes = stacker_targets(task, rows)
+    return codes.astype(np.float64), classes
+
+
+def _watched_part(
+    table: TrainingTable, at: Positions, y: Array, reference: lgb.Dataset
+) -> lgb.Dataset:
+    """Return rows that trees are added up for as they grow; ungraded ones weigh nothing in the loss."""
+    graded = table.is_graded(at)
+    weight = None if graded.all() else graded.astype(np.float64)
+    return table.dataset(at, np.where(graded, y[at], 0.0), weight, reference=reference)
 
 
 def _relevance(labels: Labels, rows: pd.DataFrame) -> Array:
@@ -249,14 +223,7 @@ def _parameters(
     recipe: EnsembleRecipe, labels: Labels, classes: int, rows: pd.DataFrame, learn: Positions
 ) -> dict[str, object]:
     """Return what LightGBM is asked for, but for seed and threads."""
-    # Each tree reads a fifth of the features, a column each. Row by row, LightGBM would copy them
-    # for every tree; the sums are the same, and no thread shares one.
-    common = TREE_DEFAULTS | {
-        "force_row_wise": False,
-        "force_col_wise": True,
-        "learning_rate": recipe.learning_rate,
-        "num_leaves": recipe.num_leaves,
-        "min_data_in_leaf": recipe.min_data_in_leaf,
+    common = tree_parameters(recipe) | {
         "bagging_fraction": min(0.8, ROWS_PER_TREE / len(learn)),
     }
     if recipe.method == "lambdarank":
@@ -292,18 +259,3 @@ def _list_lengths(rows: pd.DataFrame, learn: Positions) -> NDArray[np.int64]:
         for length, count in zip(lengths, pieces, strict=True)
     ]
     return np.concatenate(split)
-
-
-def _ndcg_metric(parts: Mapping[lgb.Dataset, Positions], table: TrainingTable) -> Metric:
-    """Return the mean nDCG of a part, ties by product_id, over the queries that it can grade."""
-    query = table.rows["query_id"].to_numpy(np.int64)
-    gain = table.task.labels.gain(table.rows["label"])
-    tie = table.ties
-    lists = {part: RankedLists(query[at], gain[at], tie[at]) for part, at in parts.items()}
-
-    def score(predicted: Array, part: lgb.Dataset) -> tuple[str, float, bool]:
-        ndcg = lists[part].ndcg(predicted)  # (queries,), NaN without gains
-        graded = ~np.isnan(ndcg)
-        return "nDCG", float(ndcg[graded].mean()) if graded.any() else 0.0, True
-
-    return score

@@ -72,6 +72,7 @@ class EnsembleRows:
         train: training examples, sorted by example_id; all positions count its rows.
         test: test examples, sorted by example_id.
         folds: that there are, sorted.
+        graded: which training rows may be learned from, `(training rows,)`.
     """
 
     def __init__(
@@ -112,9 +113,9 @@ class EnsembleRows:
         self.folds: list[int] = sorted(set(self._fold_of_row.tolist()))
 
         graded_ids = graded_rows(task, self.train)["example_id"]
-        self._graded = np.isin(self.train["example_id"], graded_ids)  # (training rows,)
+        self.graded = np.isin(self.train["example_id"], graded_ids)  # (training rows,)
         if recipe.train_queries:
-            self._graded &= first_queries(self.train, recipe.train_queries)
+            self.graded &= first_queries(self.train, recipe.train_queries)
 
         self._check_coverage()
         # The paper's method learns nothing.
@@ -148,11 +149,11 @@ class EnsembleRows:
 
     def graded_outside(self, *folds: int) -> Positions:
         """Return the positions of the graded rows outside some folds: what may be learned from."""
-        return np.flatnonzero(self._graded & ~np.isin(self._fold_of_row, folds))
+        return np.flatnonzero(self.graded & ~np.isin(self._fold_of_row, folds))
 
     def graded_in(self, fold: int) -> Positions:
         """Return the positions of the graded rows of a fold."""
-        return np.flatnonzero(self._graded & (self._fold_of_row == fold))
+        return np.flatnonzero(self.graded & (self._fold_of_row == fold))
 
     def train_outputs(self, fold: int) -> list[MemberOutputs]:
         """Return each member's outputs of the training rows, as `fold` may see them."""

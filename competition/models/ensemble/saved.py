@@ -20,9 +20,10 @@ from competition.core.json_files import read_json, read_manifest, write_json, wr
 from competition.models.ensemble.blending import FittedAverage
 from competition.models.ensemble.combinations import Decided, Decisions, FittedMixture
 from competition.models.ensemble.design import Ranks, Scale, Standard
-from competition.models.ensemble.gbdt import Trees, cores
+from competition.models.ensemble.gbdt import Trees
 from competition.models.ensemble.logistic import FittedRegression, Regression
 from competition.models.ensemble.results import Combination
+from competition.models.ensemble.side_by_side import cores
 from competition.models.ensemble.stacking import FittedTrees
 from competition.scoring.task import Task
 

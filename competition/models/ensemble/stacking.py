@@ -5,7 +5,6 @@ many as are best on k; what answers a fold is the mean of all models that left i
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -13,18 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.errors import CompError
-from competition.models.ensemble.gbdt import TrainingTable, Trees, cores, fit_trees
-from competition.models.ensemble.members import MAX_ROWS, EnsembleRows, Positions, sample_queries
+from competition.models.ensemble.gbdt import Trees, fit_trees
+from competition.models.ensemble.members import MAX_ROWS, EnsembleRows, sample_queries
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.results import Answered, FoldResult
-
-Features = NDArray[np.float32]  # (rows, features)
-_AT_ONCE = 4  # models that are fitted at a time: each holds a copy of what it learns from
+from competition.models.ensemble.side_by_side import AT_ONCE, cores, side_by_side
+from competition.models.ensemble.training_table import TrainingTable
 
 
 class Use(NamedTuple):
@@ -39,11 +36,10 @@ Fit = tuple[Use, ...]  # what one model is used for
 
 @dataclass(frozen=True)
 class _FitResult:
-    """The predictions of the model of one fit; lists have an entry per use."""
+    """The predictions of the model of one fit."""
 
     fit: Fit
-    left_out: Positions  # (rows,) of the two folds that it left out
-    train: list[Array]  # (rows, outputs) of these rows
+    outputs: list[dict[int, Array]]  # per use, of each fold that it left out: (rows, outputs)
     trees: Trees
     importance: Array  # (features,)
 
@@ -87,16 +83,13 @@ class _Sums:
 
     def add(self, model: _FitResult) -> None:
         """Add the predictions of one model to those of each fold that it answers."""
-        for i, (use, train) in enumerate(zip(model.fit, model.train, strict=True)):
+        for i, (use, outputs) in enumerate(zip(model.fit, model.outputs, strict=True)):
             k = use.scored
-            held_out = self._rows.held_out(k)
-            of_held_out = train[np.searchsorted(model.left_out, held_out)]
-            self._train[k][held_out] += self._share * of_held_out
+            self._train[k][self._rows.held_out(k)] += self._share * outputs[k]
             self._models[k].append((model.trees, i))
 
             # Decisions for k are learned from the other folds: only this model left both out.
-            other = self._rows.graded_in(use.stopping)
-            self._train[k][other] = train[np.searchsorted(model.left_out, other)]
+            self._train[k][self._rows.held_out(use.stopping)] = outputs[use.stopping]
 
             self._importance[k].append(model.importance)
             self._rounds[k].append(model.trees.best[i])
@@ -132,10 +125,8 @@ def cross_fit_trees(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldR
     sums = _Sums(rows)
     with progress(f"{rows.recipe.name} {rows.task.name}, trees", models, "models") as work:
         for view, fits in views:
-            names, features = tree_features(
-                rows.task, rows.train_outputs(view), rows.train, text, rows.other_tasks
-            )
-            for model in _fit_view(rows, features, fits):
+            names, table = _training_table(rows, view, text)
+            for model in _fit_view(rows, table, fits):
                 sums.add(model)
                 work.advance(1)
     answered = Answered.tests(rows, text)
@@ -154,15 +145,22 @@ def _fits_by_view(rows: EnsembleRows) -> list[tuple[int, list[Fit]]]:
     return [(rows.folds[0], [(Use(j, k), Use(k, j)) for j, k in pairs])]
 
 
-def _fit_view(rows: EnsembleRows, features: Features, fits: list[Fit]) -> Iterator[_FitResult]:
-    """Fit the models that read the members as one fold sees them, several at a time."""
-    table = TrainingTable(rows.task, rows.train, features)
+def _training_table(
+    rows: EnsembleRows, view: int, text: pd.DataFrame | None
+) -> tuple[list[str], TrainingTable]:
+    """Return the names of the features as one fold sees the members, and all training rows with them."""
+    outputs = rows.train_outputs(view)
+    names, features = tree_features(rows.task, outputs, rows.train, text, rows.other_tasks)
+    table = TrainingTable(rows.task, rows.train, features, rows.graded)
+    return names, table.with_shared_bins(rows.recipe)
 
+
+def _fit_view(rows: EnsembleRows, table: TrainingTable, fits: list[Fit]) -> Iterator[_FitResult]:
+    """Fit the models that read the members as one fold sees them, several at a time."""
     # Models side by side and not threads within one: LightGBM's threads wait for each other at
     # every split.
-    threads = max(1, cores() // _AT_ONCE)
-    with ThreadPoolExecutor(min(_AT_ONCE, cores())) as pool:
-        yield from pool.map(partial(_fit_model, rows, table, threads), fits)
+    threads = max(1, cores() // AT_ONCE)
+    yield from side_by_side(partial(_fit_model, rows, table, threads), fits)
 
 
 def _fit_model(rows: EnsembleRows, table: TrainingTable, threads: int, fit: Fit) -> _FitResult:
@@ -174,28 +172,15 @@ def _fit_model(rows: EnsembleRows, table: TrainingTable, threads: int, fit: Fit)
     learn = rows.graded_outside(j, k)
     query = rows.train["query_id"].to_numpy(np.int64)[learn]
     learn = learn[sample_queries(query, MAX_ROWS, seed)]
-    watched = [_watched_rows(rows, use.stopping, MAX_ROWS // len(fit)) for use in fit]
-    trees = fit_trees(rows.recipe, table, learn, watched, seed, threads)
 
-    left_out = np.sort(np.concatenate([rows.held_out(j), rows.held_out(k)]))
-    return _FitResult(
-        fit,
-        left_out,
-        train=trees.predict_parts(table.features[left_out], range(len(fit))),
-        trees=trees.alone(),
-        importance=trees.importance(),
-    )
+    # The trees that are grown are added up for these rows, which answers them, too.
+    stopping = [use.stopping for use in fit]
+    beside = [fold for fold in (j, k) if fold not in stopping]
+    watched, others = ([rows.held_out(fold) for fold in folds] for folds in (stopping, beside))
+    trees = fit_trees(rows.recipe, table, learn, watched, seed, threads, others)
 
-
-def _watched_rows(rows: EnsembleRows, fold: int, at_most: int) -> Positions:
-    """Return the graded rows of a fold by which trees are stopped: whole queries, drawn where there are more.
-
-    Each tree that is grown is added up for all of them, which in large folds took longer than
-    growing it.
-    """
-    graded = rows.graded_in(fold)
-    query = rows.train["query_id"].to_numpy(np.int64)[graded]
-    return graded[sample_queries(query, at_most, rows.seed(fold))]
+    outputs = [dict(zip((*stopping, *beside), each, strict=True)) for each in trees.left_out]
+    return _FitResult(fit, outputs, trees=trees.alone(), importance=trees.importance())
 
 
 def _check_fit(rows: EnsembleRows, fit: Fit) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble import blending
-from competition.models.ensemble.blending import average_fold
+from competition.models.ensemble.blending import average_fold, cross_fit_average
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows, Member
 from competition.models.ensemble.results import FoldResult
@@ -18,9 +18,31 @@ from tests.models.ensemble.made import (
     folds_of,
     make_examples,
     make_member,
+    make_members,
     recipe_of,
     regressor,
 )
+
+
+def test_how_many_folds_are_learned_side_by_side_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    examples = make_examples(25, 5)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for method in ("greedy", "search"):
+        recipe = recipe_of(method, per_locale=True)
+        rows = EnsembleRows(
+            TASKS["task1"], ANSWER_KIND["task1"], make_members("task1", examples), examples,
+            folds_of(examples), recipe,
+        )  # fmt: skip
+        found = []
+        for cores in ("1", "8"):
+            monkeypatch.setenv("OMP_NUM_THREADS", cores)
+            found.append(cross_fit_average(rows))
+        for one, eight in zip(*found, strict=True):
+            assert one.weights == eight.weights
+            assert one.held_out.tolist() == eight.held_out.tolist()
+
 
 # Three training products and a test product; p_exact, p_substitute, p_complement, p_irrelevant.
 CLASSES = {

@@ -10,9 +10,9 @@ import pytest
 from competition.config.recipe import EnsembleRecipe
 from competition.core.arrays import Array
 from competition.core.errors import CompError
-from competition.models.ensemble import blending, gbdt
+from competition.models.ensemble import blending, early_stopping, gbdt
 from competition.models.ensemble.crossfit import CrossFitted, cross_fit
-from competition.models.ensemble.gbdt import TrainingTable, fit_trees
+from competition.models.ensemble.gbdt import fit_trees
 from competition.models.ensemble.members import Member, MemberOutputs
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.thresholds import (
@@ -21,6 +21,7 @@ from competition.models.ensemble.thresholds import (
     confident_mass,
     learn_factors,
 )
+from competition.models.ensemble.training_table import TrainingTable
 from competition.scoring.evaluation import graded_rows
 from tests.esci import ANSWER_KIND, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import (
@@ -76,9 +77,9 @@ CASES = [
 def _short_patience() -> Iterator[None]:
     """Early stopping that stops within a few trees, and locales of their own with few queries."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gbdt, "_EVERY", 1)
+        patch.setattr(early_stopping, "_EVERY", 1)
         patch.setattr(gbdt, "_STRIDE", 3)
-        patch.setattr(gbdt, "_PATIENCE", 1)
+        patch.setattr(early_stopping, "_PATIENCE", 1)
         patch.setattr(blending, "ENOUGH_QUERIES", 5)
         yield
 

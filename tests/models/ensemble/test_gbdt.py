@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from competition.config.recipe import EnsembleRecipe
 from competition.core.arrays import Array
-from competition.models.ensemble import gbdt
-from competition.models.ensemble.gbdt import TrainingTable, Trees, fit_trees
+from competition.models.ensemble import early_stopping, gbdt, training_table
+from competition.models.ensemble.gbdt import Trees, fit_trees
+from competition.models.ensemble.training_table import TrainingTable
 from competition.scoring.metrics import ndcg_per_query
 from tests.esci import GAINS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import make_examples, recipe_of
@@ -242,7 +243,7 @@ def losses(trees: Trees, features: NDArray[np.float32], rows: pd.DataFrame) -> d
     return found
 
 
-def early_stopping(found: dict[int, float]) -> int:
+def stopping_at(found: dict[int, float]) -> int:
     """The number of trees that ten looks in a row do not improve on, or the best of all."""
     numbers = list(found)
     best = 0
@@ -261,7 +262,7 @@ def test_each_part_chooses_the_number_of_trees_by_early_stopping(method: str, ta
         recipe_of(method, n_estimators=150, learning_rate=0.2), task, (rows, features), parts
     )
     assert trees.best == tuple(
-        early_stopping(losses(trees, features[part], rows.iloc[part])) for part in parts
+        stopping_at(losses(trees, features[part], rows.iloc[part])) for part in parts
     )
     assert max(trees.best) < trees.booster.current_iteration()
 
@@ -279,6 +280,54 @@ def test_each_part_is_predicted_with_the_number_of_trees_that_it_chose() -> None
         np.testing.assert_allclose(
             trees.predict(features, i), trees.booster.predict(features, num_iteration=n)
         )
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own bins", "shared bins"])
+@pytest.mark.parametrize(("method", "task"), TREES)
+def test_parts_are_answered_while_trees_grow_as_they_are_predicted_afterwards(
+    method: str, task: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_table, "SHARED_BINS", 1 if shared else 10**9)
+    rows, features = planted(60, noise=1.5)
+    learned, *parts = thirds(rows)
+    recipe = recipe_of(method, n_estimators=150, learning_rate=0.2)
+    table = TrainingTable(TASKS[task], rows, features).with_shared_bins(recipe)
+    assert (table.binned is not None) == shared
+    trees = fit_trees(recipe, table, learned, parts[:1], 1, 1, parts[1:])
+    assert trees.best[0] < trees.booster.current_iteration()
+    for part, outputs in zip(parts, trees.left_out[0], strict=True):
+        np.testing.assert_allclose(outputs, trees.predict(features[part]), rtol=1e-12, atol=1e-14)
+
+
+def test_rows_that_are_not_graded_are_answered_and_stop_nothing() -> None:
+    rows, features = planted(60, noise=1.5)
+    learned, watched, _ = thirds(rows)
+    graded = rows["query_id"].to_numpy() % 2 == 0  # half of the queries
+    blank = rows.assign(**{name: rows[name].where(graded) for name in ("label", "substitute")})
+    for method, task in TREES:
+        recipe = recipe_of(method, n_estimators=150, learning_rate=0.2)
+        tables = (
+            TrainingTable(TASKS[task], rows, features),
+            TrainingTable(TASKS[task], blank, features, graded),
+        )
+        known = np.intersect1d(learned, np.flatnonzero(graded))
+        few = fit_trees(recipe, tables[0], known, [watched[graded[watched]]], 1)
+        every = fit_trees(recipe, tables[1], known, [watched], 1)
+        assert few.best == every.best
+        assert few.left_out[0][0].tolist() == every.left_out[0][0][graded[watched]].tolist()
+        assert np.isfinite(every.left_out[0][0]).all()
+
+
+def test_lists_that_do_not_follow_each_other_share_no_bins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training_table, "SHARED_BINS", 1)
+    rows, features = planted(20)
+    mixed = rows.sample(frac=1, random_state=0)
+    tables = [TrainingTable(TASKS["task1"], each, features) for each in (rows, mixed)]
+    for method, shared in (("lambdarank", [True, False]), ("lightgbm", [True, True])):
+        binned = [table.with_shared_bins(recipe_of(method)).binned for table in tables]
+        assert [each is not None for each in binned] == shared
 
 
 @pytest.mark.parametrize("best", [(130, 70), (50, 120), (100, 100), (3, 100)])
@@ -313,8 +362,8 @@ def test_the_number_of_trees_of_one_part_does_not_depend_on_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A fold must not learn from another, which is scored by the same trees, that going on pays.
-    monkeypatch.setattr(gbdt, "_PATIENCE", 1)
-    monkeypatch.setattr(gbdt, "_EVERY", 1)
+    monkeypatch.setattr(early_stopping, "_PATIENCE", 1)
+    monkeypatch.setattr(early_stopping, "_EVERY", 1)
     rows, features = planted(60, noise=1.5)
     learned, *parts = thirds(rows)
     recipe = recipe_of("lightgbm", n_estimators=60, learning_rate=0.3)

@@ -12,12 +12,13 @@ import pytest
 from competition.config.recipe import EnsembleRecipe
 from competition.core.arrays import Array
 from competition.core.errors import CompError
-from competition.models.ensemble import stacking
-from competition.models.ensemble.gbdt import TrainingTable, fit_trees
+from competition.models.ensemble import stacking, training_table
+from competition.models.ensemble.gbdt import fit_trees
 from competition.models.ensemble.members import EnsembleRows, Member, MemberOutputs
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.results import FoldResult
 from competition.models.ensemble.stacking import cross_fit_trees
+from competition.models.ensemble.training_table import TrainingTable
 from tests.esci import ANSWER_KIND, TASKS
 from tests.models.ensemble.made import (
     FOLDS,
@@ -90,9 +91,9 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
     )
     of_row, fits = folds_of(rows.train), []
 
-    def watch(recipe: Any, table: Any, learn: Any, watched: Any, seed: int, threads: int) -> Any:
+    def watch(recipe: Any, table: Any, learn: Any, watched: Any, *others: Any) -> Any:
         fits.append((set(of_row.iloc[learn]), [set(of_row.iloc[part]) for part in watched]))
-        return fit_trees(recipe, table, learn, watched, seed, threads)
+        return fit_trees(recipe, table, learn, watched, *others)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
     cross_fit_trees(rows, None)
@@ -104,10 +105,11 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
     assert all(fit in fits for fit in expected)
 
 
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(("nested", "shared"), [(False, False), (True, False), (False, True)])
 def test_how_many_models_are_fitted_side_by_side_changes_nothing(
-    nested: bool, monkeypatch: pytest.MonkeyPatch
+    nested: bool, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(training_table, "SHARED_BINS", 1 if shared else 10**9)
     examples = make_examples(25, 5)
     rows = rows_of(
         "task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES
@@ -143,6 +145,25 @@ def test_decisions_are_learned_on_what_models_say_of_rows_that_they_left_out(
         learned_of(before[0], plain, 0, 3), learned_of(after[0], spoiled, 0, 3)
     )
     assert (learned_of(before[0], plain, 0, 1) != learned_of(after[0], spoiled, 0, 1)).any()
+
+
+@pytest.mark.parametrize("method", ["lightgbm", "lambdarank"])
+def test_shared_bins_tell_a_fold_nothing_of_its_labels(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_table, "SHARED_BINS", 1)
+    examples = make_examples(25, 5)
+    members = make_members("task1", examples)
+    recipe = recipe_of(method, n_estimators=20)
+    before, after = (
+        cross_fit_trees(rows_of("task1", each, members, recipe), None)
+        for each in (examples, spoil(examples, 3))
+    )
+    same = [
+        (one.held_out.tolist(), one.test.tolist()) == (two.held_out.tolist(), two.test.tolist())
+        for one, two in zip(before, after, strict=True)
+    ]
+    assert same == [False, False, False, True, False]
 
 
 def test_a_nested_fold_reads_its_own_view_of_the_members() -> None:
@@ -207,23 +228,18 @@ def test_a_model_learns_from_whole_queries_where_there_are_more_than_enough_rows
     examples = make_examples(50, 5)
     rows = rows_of("task2", examples, make_members("task2", examples), FIVE_TREES)
     learned: list[pd.Series] = []
-    stopped_by: list[pd.Series] = []
 
-    def watch(recipe: Any, table: Any, learn: Any, watched: Any, seed: int, threads: int) -> Any:
+    def watch(recipe: Any, table: Any, learn: Any, *others: Any) -> Any:
         learned.append(examples["query_id"].iloc[learn])
-        stopped_by.extend(examples["query_id"].iloc[part] for part in watched)
-        return fit_trees(recipe, table, learn, watched, seed, threads)
+        return fit_trees(recipe, table, learn, *others)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
     monkeypatch.setattr(stacking, "MAX_ROWS", 60)
     results = cross_fit_trees(rows, None)
     depth = rows.train.groupby("query_id").size()
-    # The two folds by which a model is stopped have as many rows together as it learns from.
-    assert len(rows.graded_in(0)) > 60 // 2
-    for queries, most in ((learned, 60), (stopped_by, 60 // 2)):
-        for query in queries:
-            assert len(query) <= most
-            assert len(query) == depth[query.unique()].sum()
+    for query in learned:
+        assert len(query) <= 60
+        assert len(query) == depth[query.unique()].sum()
     assert len({tuple(sorted(set(query))) for query in learned}) > 1  # each draws its own
 
     # Every row is answered nevertheless.

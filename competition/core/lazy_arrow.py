@@ -1,0 +1,21 @@
+"""`pa` and `pq` are pyarrow and its parquet files, imported when they are first used, as pandas by `lazy_pandas`."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    from importlib import import_module
+
+    class _Lazy:
+        def __init__(self, module: str) -> None:
+            self._module = module
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(import_module(self._module), name)
+
+    pa = _Lazy("pyarrow")
+    pq = _Lazy("pyarrow.parquet")
+
+__all__ = ["pa", "pq"]
