@@ -30,7 +30,7 @@ SETTINGS = f"""{C1_ALONE}
 [pretraining]
 encoder = "./models/still"
 max_length = 64
-batch_size = 8
+batch_size = 16
 checkpoint_steps = 2
 test_copies = 0
 ema = 0.9

@@ -157,7 +157,6 @@ ENSEMBLES: dict[str, dict[str, object]] = {
     "average-of-dropped": {"method": "paper", "members": ("plain", "dropped")},
     "greedy": {"method": "greedy", "selections": 10, "bags": 2},
     "stacked": {"method": "lightgbm", "n_estimators": 10, "min_data_in_leaf": 10},
-    "mixed": {"method": "mixed", "n_estimators": 10, "min_data_in_leaf": 10},
     "nested-mixed": {"method": "mixed", "n_estimators": 10, "min_data_in_leaf": 10, "nested": True},
     "nested-stacked": {
         "method": "lightgbm",
@@ -174,7 +173,6 @@ TASKS_OF = {
     "average-of-dropped": ["task2"],
     "greedy": ["task2"],
     "stacked": ["task3"],
-    "mixed": ["task2"],
     "nested-mixed": ["task1"],
     "nested-stacked": ["task2"],
     "decided": ["task1", "task2"],  # of an order, nothing is decided
