@@ -63,7 +63,7 @@ def pages_with(language: str) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def some_queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample with a fifth of its queries: enough for an audit to meet every label in every fold."""
+    """The sample with a third of its queries: enough for an audit to meet every label in every fold."""
     folder = tmp_path_factory.mktemp("sample")
     examples = pd.read_parquet(esci.SAMPLE / A_EXAMPLES)
     examples = examples[examples["query_id"].isin(sorted(examples["query_id"].unique())[1::3])]
