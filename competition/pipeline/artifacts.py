@@ -74,7 +74,9 @@ class Artifacts:
         """Return a folder or a name on the model hub; `key` and the name of the `recipe` are for messages."""
         # Joining with an absolute path gives that path.
         local = self._workspace.paths_from / Path(name).expanduser()
-        if name.startswith(("/", ".", "~")) and not local.is_dir():
+        # What begins with the workspace's folder of models is no name on the hub, either.
+        is_path = name.startswith(("/", ".", "~", f"{self._workspace.models.name}/"))
+        if is_path and not local.is_dir():
             of_recipe = f" of the recipe {recipe!r}" if recipe else ""
             raise InputError(
                 f"The {key} {name!r}{of_recipe} is not a folder: correct `{key}` in [overrides] or the recipe."

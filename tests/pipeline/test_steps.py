@@ -613,11 +613,14 @@ def test_translations_count_by_the_model_s_content_and_the_training_rows(tmp_pat
     assert file.fingerprint != by_split[1][1]
 
 
-def test_a_translation_model_is_found_from_the_workspace_or_refused(tmp_path: Path) -> None:
-    workspace = translating(tmp_path / "w", "./models/es-en")
+@pytest.mark.parametrize("name", ["./models/es-en", "models/es-en"])
+def test_a_translation_model_is_found_from_the_workspace_or_refused(
+    name: str, tmp_path: Path
+) -> None:
+    workspace = translating(tmp_path / "w", name)
     sentence = refused("train", "--recipe", "wide", "-w", workspace.root)
     assert sentence == (
-        "The translate_with './models/es-en' of the recipe 'wide' is not a folder: correct `translate_with` in "
+        f"The translate_with '{name}' of the recipe 'wide' is not a folder: correct `translate_with` in "
         "[overrides] or the recipe."
     )
     folder = workspace.models / "es-en"
