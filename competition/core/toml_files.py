@@ -65,7 +65,8 @@ def build_model(model: type[Model], content: dict[str, Any], source: Path | str)
         # One fault at a time: others may follow from it, such as a missing key from a misspelled one.
         faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         first = faults[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # Values of a list, and tables of one name, are counted as people do.
+        key = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
 
         if first["type"] == "extra_forbidden":
             known = sorted(model.model_fields)
