@@ -193,6 +193,7 @@ def test_a_pre_training_ends_after_some_seconds_and_is_scaled_up_to_its_blocks(
     assert watch.seconds() == pytest.approx(2 + 60 * 0.75)
 
 
+@pytest.mark.slow
 def test_outputs_of_another_tool_are_part_of_the_rehearsal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

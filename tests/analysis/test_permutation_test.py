@@ -115,6 +115,7 @@ def test_the_order_of_rows_changes_no_shuffle(task: str, examples: pd.DataFrame)
 # ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "method"), CASES)
 def test_a_cross_fitted_stacker_scores_as_chance(
     task: str, method: str, examples: pd.DataFrame
@@ -123,6 +124,7 @@ def test_a_cross_fitted_stacker_scores_as_chance(
     assert found.passed, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "method"), TREES[:3])  # task 3 is caught as task 2 is
 def test_a_stacker_fitted_on_the_rows_that_it_scores_is_caught(
     task: str, method: str, examples: pd.DataFrame, monkeypatch: pytest.MonkeyPatch

@@ -49,6 +49,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return space
 
 
+@pytest.mark.slow
 def test_outputs_that_come_back_give_the_same_blend_to_the_byte(space: Workspace) -> None:
     run(space, "member", "add", "theirs", space.root / "ours.csv", "--kind", "classes")
     run(space, "train", "--recipe", "theirs")

@@ -65,6 +65,7 @@ def lexical(pipeline: Pipeline, name: str) -> LexicalRecipe:
     return recipe
 
 
+@pytest.mark.slow
 def test_rows_without_labels_come_with_the_teachers_outputs(space: Workspace) -> None:
     pipeline = Pipeline(space)
     tables = pipeline.tables
@@ -114,6 +115,7 @@ def test_a_teacher_that_is_never_sure_enough_is_named(
     )
 
 
+@pytest.mark.slow
 def test_no_label_of_a_fold_reaches_its_score_through_such_rows(
     space: Workspace, tmp_path: Path
 ) -> None:
@@ -139,6 +141,7 @@ def test_no_label_of_a_fold_reaches_its_score_through_such_rows(
     assert not outputs(space, 0).equals(outputs(other, 0))
 
 
+@pytest.mark.slow
 def test_students_of_unlabelled_rows_are_rebuilt_on_shuffled_labels(space: Workspace) -> None:
     told = run(space, "audit-leaks", "soft", "--deep", "--shuffles", "1")
     assert told.count("on shuffled labels: ") == 2  # the teacher's run, and the student's
@@ -255,6 +258,7 @@ scheme = "five"
 """
 
 
+@pytest.mark.slow
 def test_an_encoder_follows_what_a_file_says_of_unlabelled_pairs(tmp_path: Path) -> None:
     space = make_workspace(tmp_path / "w", queries=30, settings=ENCODER)
     space.recipe_folder.mkdir()

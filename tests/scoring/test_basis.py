@@ -228,6 +228,7 @@ def names() -> Iterable[str]:
     yield from (f"{name}-{task}" for name, tasks in TASKS_OF.items() for task in tasks)
 
 
+@pytest.mark.slow
 def test_runs_marked_held_out_are_the_same_whatever_the_labels_of_the_fold(tmp_path: Path) -> None:
     examples, products, _ = synthetic.make(100, noise=0.1, seed=3)
     fold = make_folds(examples, "five", CONTEST).set_index("query_id")["fold"]

@@ -97,6 +97,7 @@ def naive_table(
     return loss.item(), gradient(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("kind", ["classes", "gain"])
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
@@ -199,6 +200,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_in_pieces_has_the_gradient_of_the_whole(method: str, bench: Bench) -> None:
     whole, micro_batches = (
@@ -209,6 +211,7 @@ def test_a_batch_in_pieces_has_the_gradient_of_the_whole(method: str, bench: Ben
     assert_same(micro_batches[1], whole[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_doubling_a_weight_is_listing_the_row_twice(method: str, bench: Bench) -> None:
     recipe = make_recipe(**METHODS[method])
@@ -321,6 +324,7 @@ TOGETHER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_ways_to_compute_have_one_gradient(method: str, bench: Bench) -> None:
     results = []

@@ -125,6 +125,7 @@ SPLIT = [("ranknet", method) for method in METHODS]
 SPLIT += [(loss, "plain") for loss in RANKING_LOSSES if loss != "ranknet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "method"), SPLIT)
 def test_a_split_list_has_the_gradient_of_the_whole(loss: str, method: str, lists: Bench) -> None:
     keys = {"kind": "gain", "ranking_loss": loss} | METHODS[method]

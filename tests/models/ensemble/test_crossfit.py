@@ -105,6 +105,7 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 # --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.values[0][1] != {"method": "paper"}]
 )
@@ -168,6 +169,7 @@ def without_labels(examples: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_each_row_is_there_once_also_without_a_label_and_outside_the_task(small: Small) -> None:
     examples, fold = small.examples, folds_of(small.examples)
     for k, held_out, test in zip(FOLDS, small.fitted.held_out, small.fitted.test, strict=True):
@@ -180,6 +182,7 @@ def test_each_row_is_there_once_also_without_a_label_and_outside_the_task(small:
     assert sorted(covered) == examples.loc[examples["split"] == "train", "example_id"].tolist()
 
 
+@pytest.mark.slow
 def test_all_outputs_are_finite_and_probabilities_sum_to_one(small: Small) -> None:
     for frame in (*small.fitted.held_out, *small.fitted.test):
         values = ANSWER_KIND[small.task].values(frame)
@@ -188,6 +191,7 @@ def test_all_outputs_are_finite_and_probabilities_sum_to_one(small: Small) -> No
             np.testing.assert_allclose(values.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_neither_orders_nor_labels_of_test_rows_change_anything(small: Small) -> None:
     blind = without_labels(small.examples, small.examples["split"] == "test")
     other = fit(small.task, small.members[::-1], blind.sample(frac=1, random_state=1), small.recipe)

@@ -162,6 +162,7 @@ def right(combined: list[FoldResult], examples: pd.DataFrame) -> float:
 # --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_a_fold_is_scored_by_what_never_saw_its_labels(task: str) -> None:
     """Half of it is the regression on members and text, half trees on text, and either could tell."""
@@ -243,6 +244,7 @@ def test_mixed_is_the_mean_of_the_regression_and_of_trees_on_text_alone(
         assert not any(name.startswith("c1") for name in made.mixed.results[k].importance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_a_lexical_member_is_half_of_the_trees(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     members = make_members(task, make_examples(40, 5))
@@ -266,6 +268,7 @@ def test_a_lexical_member_is_half_of_the_trees(task: str, monkeypatch: pytest.Mo
 # ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "method"), [*((task, "logistic") for task in TASKS), ("task1", "mixed")]
 )

@@ -45,6 +45,7 @@ def answer(
     return outputs, rows[train], quality[train]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", CONTESTS)
 def test_every_task_is_answered_by_every_method(name: str, method: str) -> None:

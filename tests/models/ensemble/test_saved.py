@@ -33,6 +33,7 @@ CASES: list[tuple[str, Mapping[str, object]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "keys"), CASES)
 def test_what_was_saved_answers_as_what_was_fitted(
     task: str, keys: Mapping[str, object], tmp_path: Path
