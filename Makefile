@@ -15,7 +15,7 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# The same without the tests that train models, start processes or open a browser: about a minute on two cores.
+# The same without the tests that train models, start processes or open a browser: a minute to a minute and a half on two cores.
 test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
