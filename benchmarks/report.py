@@ -9,15 +9,13 @@ a second checkout once with either code. Prints its seconds of wall and processo
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.checkouts import checkouts, run, write_seeds
 from competition.core.json_files import write_json
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
@@ -25,19 +23,10 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import write_outputs
 from tests.esci import CONTEST, KINDS, LABELS
 
-HERE = Path(__file__).parent.parent
-GIB = 1 << 30
-
 
 def make(folder: Path, queries: int, runs: int, depth: int) -> int:
     """Make the workspace; return the number of its rows."""
-    names = [f"seed{number:03}" for number in range(runs)]
-    folder.joinpath("recipes").mkdir(parents=True)
-    for number, name in enumerate(names):
-        recipe = f'base = "c1"\n[set]\nscheme = "five"\nseed = {number}\n'
-        (folder / "recipes" / f"{name}.toml").write_text(recipe, encoding="utf-8")
-    settings = f'preset = "tiny"\nrecipes = {names}\nnoise_run = ""\nensembles = []\n'
-    settings += f"[submission]\ntask2 = '{names[0]}'\n"
+    names, settings = write_seeds(folder, runs)
     (folder / "competition.toml").write_text(settings, encoding="utf-8")
     workspace = Workspace.open(folder)
 
@@ -69,29 +58,13 @@ def make(folder: Path, queries: int, runs: int, depth: int) -> int:
         share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         outputs = pd.DataFrame(share, columns=list(kind.outputs))
         outputs.insert(0, "example_id", examples["example_id"])
-        run = pipeline.plan.run(name)
-        for k, (of_held_out, of_test) in enumerate(run.parts):
+        plan = pipeline.plan.run(name)
+        for k, (of_held_out, of_test) in enumerate(plan.parts):
             held_out = outputs[~test][fold == k]
             write_outputs(workspace.oof_fold(name, k), held_out, kind, of_held_out)
             write_outputs(workspace.test_fold(name, k), outputs[test], kind, of_test)
-        write_json(workspace.run_card(name), {"inputs": run.fingerprint})
+        write_json(workspace.run_card(name), {"inputs": plan.fingerprint})
     return rows
-
-
-def report(checkout: Path, workspace: Path) -> tuple[float, float, float]:
-    """Run the command with the code of a checkout; return its seconds of wall and processor, and its peak in GiB."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "competition", "--quiet", "report"],
-        cwd=workspace,
-        env=os.environ | {"PYTHONPATH": str(checkout)},
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"comp report of {checkout} ended with exit code {process.returncode}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / GIB
 
 
 def main() -> None:
@@ -102,8 +75,6 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=20, help="products of a query")
     parser.add_argument("--against", type=Path, help="another checkout, which is timed first")
     asked = parser.parse_args()
-    codes = {"before": asked.against.resolve()} if asked.against else {}
-    codes["now"] = HERE
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own: a command's peak memory counts what the one that starts it held.
         made = os.fork()
@@ -116,8 +87,8 @@ def main() -> None:
         print("| code | queries | rows | runs | wall s | processor s | peak GiB |")
         print("|---|---|---|---|---|---|---|")
         size = f"{asked.queries:,} | {asked.queries * asked.depth:,} | {asked.runs}"
-        for name, checkout in codes.items():
-            wall, processor, peak = report(checkout, Path(folder) / "w")
+        for name, checkout in checkouts(asked.against).items():
+            wall, processor, peak = run(checkout, Path(folder) / "w", "--quiet", "report")
             cells = f"{wall:.1f} | {processor:.1f} | {peak:.2f}"
             print(f"| {name} | {size} | {cells} |", flush=True)
 

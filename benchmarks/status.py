@@ -9,35 +9,25 @@ seconds of wall and processor: the least is what other work on the machine distu
 """
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
 
+from benchmarks.checkouts import checkouts, run, write_seeds
 from competition.core.json_files import write_json
 from competition.core.parquet import write_table
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
 from tests.conftest import make_workspace
 
-HERE = Path(__file__).parent.parent
 ROWS = 200  # of an output file
 
 
 def make(folder: Path, runs: int) -> int:
     """Make the workspace; return the number of its steps."""
-    names = [f"seed{number:03}" for number in range(runs)]
-    settings = f'preset = "tiny"\nrecipes = {names}\ndefault_recipe = "c1"\nnoise_run = ""\n'
-    settings += f"ensembles = []\n[submission]\ntask2 = '{names[0]}'\n"
-    for number, name in enumerate(names):
-        recipe = f'base = "c1"\n[set]\nscheme = "five"\nseed = {number}\n'
-        (folder / "recipes").mkdir(parents=True, exist_ok=True)
-        (folder / "recipes" / f"{name}.toml").write_text(recipe, encoding="utf-8")
+    _, settings = write_seeds(folder, runs)
     workspace: Workspace = make_workspace(folder, queries=20, settings=settings)
 
     outputs = pd.DataFrame({"example_id": range(ROWS)} | dict.fromkeys("exact", 0.25))
@@ -53,24 +43,6 @@ def make(folder: Path, runs: int) -> int:
     return len(steps)
 
 
-def status(checkout: Path, folder: Path) -> tuple[float, float]:
-    """Run the command with the code of a checkout; return its seconds of wall and processor."""
-    command = [sys.executable, "-P", "-m", "competition", "status"]
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(checkout)},
-        stdout=subprocess.DEVNULL,
-    )
-    _, code, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(code)
-    if process.returncode:
-        raise SystemExit(f"comp status of {checkout} ended with exit code {process.returncode}")
-    return seconds, usage.ru_utime + usage.ru_stime
-
-
 def main() -> None:
     """Make the workspace, run in turn, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,14 +50,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--against", type=Path, help="another checkout, run in alternation")
     asked = parser.parse_args()
-    codes = {"before": asked.against.resolve()} if asked.against else {}
-    codes["now"] = HERE
+    codes = checkouts(asked.against)
 
     with tempfile.TemporaryDirectory() as folder:
         steps = make(Path(folder), asked.runs)
         # The first round is not counted: it writes compiled modules.
         rounds = [
-            {name: status(checkout, Path(folder)) for name, checkout in codes.items()}
+            {name: run(checkout, Path(folder), "status")[:2] for name, checkout in codes.items()}
             for _ in range(asked.rounds + 1)
         ][1:]
 
