@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from competition.models.encoder.folders import check_folder
 from competition.noise.audit import missing_label
 from competition.noise.report import caveat
 from competition.pipeline.cleanup import stale_checkpoints
-from competition.pipeline.execute import counted_steps
+from competition.pipeline.execute import StepStates
 from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
@@ -58,8 +58,7 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
     # Without settings and data there is no plan, and nothing below can be checked.
     try:
         pipeline = Pipeline(workspace)
-        every = pipeline.steps()
-        steps = {step.name: step.state for step in every}
+        states = StepStates.look(pipeline.steps())
     except CompError as error:
         if workspace.data_card.is_file():
             yield Check("settings", "stop", str(error))
@@ -68,22 +67,20 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
         return
 
     yield from _check_rows(pipeline)
-    yield _check_disk(pipeline, steps)
+    yield _check_disk(pipeline, states.of)
     yield from _check_encoders(pipeline)
     for audit in pipeline.plan.audits():
         # `comp run` skips audits that the labels do not allow.
         if reason := _absent_label(pipeline, audit.runs[0].scheme):
             yield Check(f"audit {audit.name}", "look", str(caveat({"skipped": reason})))
     for plan in pipeline.plan.runs():
-        yield _check_run(pipeline, plan, steps)
+        yield _check_run(pipeline, plan, states.of)
 
-    # Counted as `comp run` counts them.
-    total = len(counted_steps(every))
-    if left := counted_steps([step for step in every if steps[step.name] != "done"]):
-        message = f"left: {len(left)} of {total}, the first is {left[0].name}"
+    if left := states.left:
+        message = f"left: {len(left)} of {states.total}, the first is {left[0].name}"
         yield Check("steps", "look", message, "comp run")
     else:
-        yield Check("steps", "well", f"all {total} are done")
+        yield Check("steps", "well", f"all {states.total} are done")
 
 
 def _check_locks(workspace: Workspace) -> Iterator[Check]:
@@ -178,7 +175,7 @@ def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     )
 
 
-def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
+def _check_disk(pipeline: Pipeline, steps: Mapping[str, str]) -> Check:
     """Return whether there is room for the weights of the folds that are not trained yet."""
     needed = 0
     for recipe in _encoder_recipes(pipeline):
@@ -227,7 +224,7 @@ def _encoder_recipes(pipeline: Pipeline) -> list[EncoderRecipe]:
     return [recipe for recipe in recipes if isinstance(recipe, EncoderRecipe)]
 
 
-def _check_run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Check:
+def _check_run(pipeline: Pipeline, plan: RunPlan, steps: Mapping[str, str]) -> Check:
     """Return how complete a run is; a complete one is read, which finds damage, duplicated rows and leaks."""
     names = [
         f"{verb} {plan.name} fold {fold}" for verb in ("train", "predict") for fold in plan.folds

@@ -74,6 +74,7 @@ def run(
     continues where it stopped. At the end, it says where each task stands and what to do next.
     """
     from competition.analysis.diagnoses.judge import judge
+    from competition.pipeline.execute import StepStates
     from competition.pipeline.steps import Pipeline
 
     on_ray = ray_options(engine, address, gpus, scratch)
@@ -90,7 +91,7 @@ def run(
 
     board = _read_board(space)
     # Everything is done: no file need be looked at again.
-    verdict = judge(pipeline, states={})
+    verdict = judge(pipeline, StepStates())
     if everything or is_json():
         _show_all(board, verdict)
         return

@@ -97,20 +97,17 @@ def _show_status(space: Workspace) -> None:
     from competition.analysis.diagnoses.judge import judge
     from competition.core.json_files import read_json
     from competition.pipeline.cleanup import stale_checkpoints
-    from competition.pipeline.execute import counted_steps
+    from competition.pipeline.execute import StepStates
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(space)
     _, kept = stale_checkpoints(pipeline.workspace)
-    steps = pipeline.steps()
-    states = {step.name: step.state for step in steps}
-    # Counted as `comp run` counts them.
-    left = counted_steps([step for step in steps if states[step.name] != "done"])
-    total = len(counted_steps(steps))
+    states = StepStates.look(pipeline.steps())
+    left, total = states.left, states.total
     plans = pipeline.plan.runs()
-    _show_board(plans, dict(states))
+    _show_board(plans, dict(states.of))
     shown = {name for plan in plans for name in _steps_of(plan)}
-    others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
+    others = [[_mark([state]), name] for name, state in states.of.items() if name not in shown]
     asked = pipeline.all_rows_models()
     others += [[_mark([step.state]), step.name] for step in asked.values()]
     then = {

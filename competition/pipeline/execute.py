@@ -7,9 +7,9 @@ only what depends on it, and new test rows redo predictions only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from competition.core import distributed
@@ -89,6 +89,29 @@ def in_order(targets: Iterable[Step], commands: Iterable[str | None] | None = No
 def counted_steps(missing: Sequence[Step]) -> list[Step]:
     """Return the steps that a command counts: those that are missing, without what another one builds along."""
     return [step for step in missing if step.along is None or step.along not in missing]
+
+
+@dataclass(frozen=True)
+class StepStates:
+    """Steps and their states by name, each looked at once, counted as `comp run` counts them."""
+
+    steps: Sequence[Step] = ()
+    of: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def look(cls, steps: Sequence[Step]) -> StepStates:
+        """Look at the files of some steps."""
+        return cls(steps, {step.name: step.state for step in steps})
+
+    @property
+    def total(self) -> int:
+        """How many steps there are."""
+        return len(counted_steps(self.steps))
+
+    @property
+    def left(self) -> list[Step]:
+        """The steps that are not done."""
+        return counted_steps([step for step in self.steps if self.of[step.name] != "done"])
 
 
 def unmet_needs(steps: Iterable[Step]) -> list[Step]:

@@ -15,7 +15,7 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.loading import WITHOUT
 from competition.config.recipe import EnsembleRecipe
 from competition.core.json_files import read_json
-from competition.pipeline.execute import counted_steps
+from competition.pipeline.execute import StepStates
 from competition.pipeline.output_steps import SUBMISSION
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
@@ -132,18 +132,16 @@ class Facts:
         return {name: run for name, run in self.runs.items() if run.is_ensemble}
 
 
-def read_facts(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> Facts:
+def read_facts(pipeline: Pipeline, states: StepStates | None = None) -> Facts:
     """Read the files of a workspace that the rules need, no table of rows among them.
 
     Args:
         pipeline: of the workspace.
-        states: of all steps by name, where the caller knows them; else every file is looked at.
+        states: of all steps, where the caller knows them; else every file is looked at.
     """
     if states is None:
-        states = {step.name: step.state for step in pipeline.steps()}
-    # Counted as `comp run` counts them.
-    undone = [step for step in pipeline.steps() if states.get(step.name, "done") != "done"]
-    unfinished = {step.name: states[step.name] for step in counted_steps(undone)}
+        states = StepStates.look(pipeline.steps())
+    unfinished = {step.name: states.of[step.name] for step in states.left}
 
     space, plan = pipeline.workspace, pipeline.plan
     names = pipeline.recipes.submission()
@@ -151,7 +149,7 @@ def read_facts(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> F
     submission = {task: plan.run(names[task], task).name for task in answered if task in names}
 
     # A table that somebody changed counts as missing: its figures are not ours.
-    lines = () if states.get("scores") == "missing" else tuple(read_lines(space.scores))
+    lines = () if states.of.get("scores") == "missing" else tuple(read_lines(space.scores))
     plans = plan.runs()
     runs = {each.name: _run_facts(pipeline, each, unfinished) for each in plans}
     ensembles = {run.recipe.name for run in runs.values() if run.is_ensemble}

@@ -1,7 +1,5 @@
 """The verdict on a workspace: a sentence per task, the rules that fire, and what to do next."""
 
-from collections.abc import Mapping
-
 from competition.analysis.diagnoses import (
     audits,
     data,
@@ -17,6 +15,7 @@ from competition.analysis.diagnoses.next_step import suggest_next
 from competition.analysis.diagnoses.position import describe_place, equal_to_best
 from competition.analysis.diagnoses.rule import Rule
 from competition.core.errors import pluralize
+from competition.pipeline.execute import StepStates
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import over_group
 from competition.scoring.intervals import Estimate
@@ -34,14 +33,14 @@ RULES: tuple[Rule, ...] = (
 _SEVERITIES = ("problem", "caution", "note")
 
 
-def judge(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> Verdict:
+def judge(pipeline: Pipeline, states: StepStates | None = None) -> Verdict:
     """Return where a workspace stands, what is wrong with it, and what to do next.
 
     Nothing is trained and no table of rows is read: scores, cards and logs are.
 
     Args:
         pipeline: of the workspace.
-        states: the state of each of `pipeline.steps()` by name, where the caller knows them.
+        states: of `pipeline.steps()`, where the caller knows them.
     """
     return judge_facts(read_facts(pipeline, states))
 

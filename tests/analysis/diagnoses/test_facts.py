@@ -13,6 +13,7 @@ from competition.analysis.diagnoses.training_log import Training, read_trainings
 from competition.core.atomic import write_text
 from competition.core.json_files import write_json
 from competition.core.workspace import Workspace
+from competition.pipeline.execute import StepStates
 from competition.pipeline.steps import Pipeline
 from competition.scoring.scoreboard import SCOREBOARD_COLUMNS
 from tests.conftest import make_workspace
@@ -85,7 +86,10 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def facts(space: Workspace) -> Facts:
-    return read_facts(Pipeline(space), {"train b1 fold 0": "stale", "scores": "done"})
+    pipeline = Pipeline(space)
+    steps = pipeline.steps()
+    states = dict.fromkeys((step.name for step in steps), "done")
+    return read_facts(pipeline, StepStates(steps, states | {"train b1 fold 0": "stale"}))
 
 
 def test_scores_are_read_with_their_differences(facts: Facts) -> None:
