@@ -11,7 +11,7 @@ from typing import get_args
 from competition.config.loading import WITHOUT
 from competition.config.recipe import EnsembleRecipe, Method
 from competition.core.atomic import write_text
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import read_table
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.steps import Pipeline

@@ -16,8 +16,7 @@ import numpy as np
 
 from competition.core.archives import ARCHIVE_ERRORS, open_unpacked
 from competition.core.errors import InputError, join_names, short_repr
-from competition.core.lazy_arrow import pa
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pa, pd
 
 _UTF8 = "UTF-8"
 SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs

@@ -10,8 +10,7 @@ from typing import IO
 from competition.core.archives import PARQUET_MAGIC, open_unpacked
 from competition.core.csv_files import ColumnCheck
 from competition.core.errors import InputError, short_repr
-from competition.core.lazy_arrow import pa, pq
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pa, pd, pq
 
 _PANDAS = b"pandas"  # the key of its metadata
 _BUFFER = 1 << 20  # bytes of a column's pages that are read at a time

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from competition.core.atomic import atomic_file
 from competition.core.errors import CompError
-from competition.core.lazy_arrow import pa, pq
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pa, pd, pq
 from competition.core.seals import SEALED, intact_footer, is_intact, write_with_digest
 
 _METADATA_KEY = b"comp"

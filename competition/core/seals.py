@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import IO
 
-from competition.core.lazy_arrow import pa, pq
+from competition.core.lazy import pa, pq
 
 # Not parquet's own page checksums: they leave out the footer, where one bit renames a column of a readable table.
 _KEY = "comp.sha256"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from competition.core.errors import InputError, short_repr
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.data.folds import normalise
 from competition.scoring.contest import Contest
 from competition.scoring.labels import number_text

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from competition.config.base_recipe import SCHEMES
 from competition.core.errors import InputError, pluralize
 from competition.core.fingerprint import derive_seed
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.data.text import map_distinct
 from competition.scoring.contest import Contest
 from competition.scoring.labels import Labels

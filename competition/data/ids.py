@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 
 
 def stable_ids(columns: Sequence[pd.Series]) -> pd.Series:

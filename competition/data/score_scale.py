@@ -9,7 +9,7 @@ import numpy as np
 
 from competition.core.arrays import Array, Codes
 from competition.core.errors import InputError
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring.contest import Contest
 from competition.scoring.labels import PAPER
 from competition.scoring.task import Kind

@@ -13,7 +13,7 @@ from competition.core.console import warn
 from competition.core.errors import InputError, pluralize
 from competition.core.fingerprint import fingerprint
 from competition.core.json_files import json_text, read_json
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import (
     fingerprint_rows,
     read_table,

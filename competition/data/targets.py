@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring.task import Kind
 
 

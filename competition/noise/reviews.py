@@ -15,7 +15,7 @@ import numpy as np
 from competition.core.commands import shell_quoted
 from competition.core.csv_files import parse_integers, read_cells, refuse_rows
 from competition.core.fingerprint import fingerprint
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 

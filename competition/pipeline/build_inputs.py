@@ -14,7 +14,7 @@ from competition.core.console import progress
 from competition.core.errors import CompError, pluralize
 from competition.core.fingerprint import derive_seed, fingerprint
 from competition.core.json_files import read_manifest
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import SCHEMA
 from competition.data import folds

@@ -14,7 +14,7 @@ from competition.core.atomic import write_text
 from competition.core.console import progress, warn
 from competition.core.fingerprint import digest_file
 from competition.core.json_files import read_json, write_json
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import write_table
 from competition.noise.plan import AuditPlan
 from competition.noise.reviews import apply_reviews, read_reviews

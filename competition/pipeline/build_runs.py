@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from competition.config.recipe import MemberRecipe
 from competition.core import distributed
 from competition.core.json_files import read_manifest, write_json
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import read_fingerprint, read_table
 from competition.pipeline.artifacts import folds_fingerprint
 from competition.pipeline.keys import FoldPlan

@@ -13,7 +13,7 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
 from competition.core.json_files import read_manifest
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.pipeline.artifacts import Artifacts
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.rows import FoldRows, fold_targets

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from competition.config.recipe import ImportedRecipe
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import read_table
 from competition.pipeline.artifacts import Artifacts
 from competition.pipeline.keys import FoldPlan

@@ -20,7 +20,7 @@ from competition.scoring.predictions import RunPlan
 from competition.scoring.task import Kind
 
 if TYPE_CHECKING:
-    from competition.core.lazy_pandas import pd
+    from competition.core.lazy import pd
     from competition.pipeline.tables import Tables
 
 # The scheme that ensembles are cross-fitted over, and nested models leave out two folds of.

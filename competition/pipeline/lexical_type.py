@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from competition.config.recipe import LexicalRecipe
 from competition.core.console import progress
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.pipeline.artifacts import Artifacts
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.rows import FoldRows, fold_targets

@@ -24,7 +24,7 @@ from competition.config.settings import Settings, read_settings
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.workspace import Workspace
 from competition.data.store import DataCard, load_card
 from competition.noise.plan import AuditPlan, NestedModels

@@ -13,7 +13,7 @@ from competition.pipeline import encoder_type, imported_type, lexical_type
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from competition.core.lazy_pandas import pd
+    from competition.core.lazy import pd
     from competition.pipeline.artifacts import Artifacts
     from competition.pipeline.execute import Step
     from competition.pipeline.input_steps import InputSteps

@@ -11,7 +11,7 @@ from competition.config.recipe import MemberRecipe
 from competition.core.console import warn
 from competition.core.errors import CompError
 from competition.core.json_files import read_json
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import read_table
 from competition.data.folds import first_queries
 from competition.data.score_scale import ScoreScale

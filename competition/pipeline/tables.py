@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.data import folds, store

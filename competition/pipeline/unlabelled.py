@@ -12,8 +12,7 @@ from competition.core.arrays import Array, Codes
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError, InputError, pluralize
 from competition.core.json_files import read_manifest
-from competition.core.lazy_arrow import pa, pq
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pa, pd, pq
 from competition.core.parquet import mean_by_id, read_fingerprint, read_table, write_table
 from competition.core.workspace import Workspace
 from competition.pipeline.keys import FoldPlan

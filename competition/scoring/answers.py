@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring.labels import number_text
 from competition.scoring.task import Kind, Task
 

@@ -12,7 +12,7 @@ from competition.core.csv_files import parse_integers, read_csv, refuse_misspell
 from competition.core.errors import InputError, did_you_mean, join_names
 from competition.core.fingerprint import fingerprint
 from competition.core.foreign_parquet import is_parquet, parquet_table
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring.task import Kind
 
 ID, FOLD = "example_id", "fold"

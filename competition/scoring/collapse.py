@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring.task import Kind
 
 # Probabilities and gains that depend on the text deviate by some hundredths at least, those of a

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.arrays import Array, Codes
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring import intervals, metrics
 from competition.scoring.answers import answers
 from competition.scoring.intervals import Estimate

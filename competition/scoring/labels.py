@@ -10,7 +10,7 @@ import numpy as np
 
 from competition.core.arrays import Array, Codes
 from competition.core.errors import unknown_name
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 
 PAPER = "paper"  # the gains that a contest ranks by, see `Labels.gains`
 

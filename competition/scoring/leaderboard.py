@@ -11,7 +11,7 @@ from typing import Any
 from competition.core.atomic import atomic_file
 from competition.core.csv_files import SEPARATORS, read_csv, refuse_misspelled
 from competition.core.errors import InputError, join_names, short_repr, unknown_name
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.workspace import Workspace
 from competition.scoring.intervals import Estimate
 

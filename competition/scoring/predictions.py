@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from competition.core.errors import CompError
 from competition.core.fingerprint import fingerprint
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import mean_by_id, read_table, write_table
 from competition.core.workspace import Workspace
 from competition.scoring.basis import APPROXIMATE, HELD_OUT

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring import evaluation, intervals
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE, Counts

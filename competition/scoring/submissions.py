@@ -15,7 +15,7 @@ from competition.core.csv_files import parse_integers, read_cells, refuse_rows
 from competition.core.errors import CompError, InputError, join_names, pluralize, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.json_files import json_text, read_json
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
 from competition.scoring.answers import answers, read_values, write_cells

@@ -9,7 +9,7 @@ import numpy as np
 
 from competition.core.arrays import Array, Codes
 from competition.core.errors import pluralize
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring.labels import Labels
 from competition.scoring.metric_table import Metric
 

@@ -18,7 +18,7 @@ from competition.core.errors import (
     unknown_name,
 )
 from competition.core.foreign_parquet import as_text
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.data.folds import normalise
 from competition.data.tables.files import read_table
 from competition.scoring.contest import Contest, Found

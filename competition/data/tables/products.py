@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from competition.core.console import warn
 from competition.core.errors import InputError, pluralize, short_repr
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.scoring.contest import Contest
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from competition.core.console import console
 from competition.core.errors import InputError, did_you_mean, join_names, short_repr
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.data.tables.columns import (
     Rows,
     has_locales,

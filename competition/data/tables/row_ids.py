@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from competition.core.errors import InputError, pluralize, short_repr
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.data.ids import stable_ids
 from competition.data.tables.columns import Rows, place_of
 from competition.scoring.contest import Contest

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from competition.core.arrays import Array
 from competition.core.errors import CompError, pluralize
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.pipeline.exporting.choice import WORST_LOSS, differences
 from competition.pipeline.exporting.sample import Pair, Sample
 from competition.scoring.answers import answers

@@ -15,7 +15,7 @@ from competition.core.commands import shell_quoted
 from competition.core.console import console, warn
 from competition.core.errors import CompError, InputError, join_names
 from competition.core.json_files import read_manifest
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.core.parquet import mean_by_id
 from competition.core.workspace import ALL_ROWS
 from competition.pipeline.exporting.sample import Sample, compared_rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed, fingerprint
-from competition.core.lazy_pandas import pd
+from competition.core.lazy import pd
 from competition.data.layout import served_documents
 from competition.data.text import clean
 from competition.pipeline.tables import Tables
