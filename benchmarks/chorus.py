@@ -25,7 +25,7 @@ from competition.core.workspace import Workspace
 from competition.noise.raters import rater_agreement
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
-from competition.scoring.evaluation import MOVABLE, Counts
+from competition.scoring.evaluation import MOVABLE, Counts, GradedRows
 from competition.scoring.metric_table import find_metric
 from competition.scoring.task import Task
 
@@ -45,16 +45,16 @@ def word_overlap(examples: pd.DataFrame, products: pd.DataFrame) -> NDArray[np.f
 def ranked_by(pipeline: Pipeline, task: Task) -> dict[str, Counts]:
     """Return what a random order, the overlap of words and every run that ranks count."""
     tables = pipeline.tables
-    rows = evaluation.graded_rows(task, tables.examples)
-    overlap = word_overlap(rows, tables.products)
+    graded = GradedRows(task, tables.examples)
+    overlap = word_overlap(graded.examples, tables.products)
     counted = {
-        "random order": evaluation.count_trivial_baseline(task, rows)[1],
-        "overlap of words": evaluation.count_answers(task, rows, overlap),
+        "random order": graded.count_trivial_baseline()[1],
+        "overlap of words": graded.count(overlap),
     }
     for plan in pipeline.plan.runs():
         if task.name in plan.tasks:
             outputs = tables.read_run(plan).held_out
-            counted[plan.name] = evaluation.count_outputs(task, plan.kind, outputs, rows)
+            counted[plan.name] = graded.count_outputs(plan.kind, outputs)
     return counted
 
 

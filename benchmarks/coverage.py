@@ -17,7 +17,7 @@ from competition.core.arrays import Array, Codes
 from competition.scoring import intervals, metrics
 from competition.scoring.intervals import Estimate, Statistic
 
-QUERIES = (10, 25, 80, 800)
+QUERIES = (10, 25, 80, 800, 20_000)
 POPULATION = 8_000
 DEPTHS = (10, 40)  # judged products of a query
 _LABELS = (
@@ -89,7 +89,9 @@ def _share(drawn: Sequence[Codes], truth: float, estimate: Callable[[Codes], Est
 def main(trials: int) -> None:
     """Simulate and print a table."""
     print(
-        "| metric | interval of | " + " | ".join(f"{queries} queries" for queries in QUERIES) + " |"
+        "| metric | interval of | "
+        + " | ".join(f"{queries:,} queries" for queries in QUERIES)
+        + " |"
     )
     print("|---" * (2 + len(QUERIES)) + "|")
     for population in make_populations():

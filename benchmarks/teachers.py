@@ -84,7 +84,7 @@ def shuffled_teacher(folder: Path, seed: int) -> Estimate:
     task = pipeline.plan.contest.tasks[TASK]
     train = examples[examples["split"] == "train"]
     counts = evaluation.count_outputs(task, run.kind, run.held_out, train)
-    _, trivial = evaluation.count_trivial_baseline(task, evaluation.graded_rows(task, train))
+    _, trivial = evaluation.GradedRows(task, train).count_trivial_baseline()
     return evaluation.estimate_difference(counts, trivial)
 
 

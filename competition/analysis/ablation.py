@@ -33,7 +33,7 @@ from competition.pipeline.execute import Step, in_order
 from competition.pipeline.plan import Plan
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, intervals, metrics
-from competition.scoring.evaluation import Counts
+from competition.scoring.evaluation import Counts, GradedRows
 from competition.scoring.paired import FlawedRow, PairedRow, align_counts, compare_rows
 from competition.scoring.task import Task
 
@@ -221,7 +221,7 @@ class Ablation:
 
     def _compare_on_task(self, role: str, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
         """Return the results of the trivial baseline and of all rows on a task."""
-        name, baseline = evaluation.count_trivial_baseline(task, rows)
+        name, baseline = GradedRows(task, rows).count_trivial_baseline()
         results = []
         for row in self.table.rows:
             counts = [self._count(run, task, rows) for run in self.runs[row.name]]

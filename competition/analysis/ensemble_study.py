@@ -15,6 +15,7 @@ from competition.core.lazy import pd
 from competition.core.parquet import read_table
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.steps import Pipeline
+from competition.scoring.counted_runs import CountedRuns
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.scoreboard import best_runs, scoreboard
@@ -93,18 +94,19 @@ class EnsembleStudy:
             plans += self._runs(variant)
 
         everything = [*members, *whole, *methods, *without_member]
-        runs = {plan.name: tables.read_run(plan) for plan in everything}
+        counted = CountedRuns(self.pipeline.plan.contest.tasks.values(), tables.examples)
+        for plan in everything:
+            counted.add(plan, tables.read_run(plan))
         optimism = read_optimism(self.pipeline.workspace, everything)
-        tasks = self.pipeline.plan.contest.tasks.values()
 
         # The best member is chosen among the members, not among the ensembles.
-        best = best_runs(scoreboard(tasks, tables.examples, members, runs, {}))
+        best = best_runs(scoreboard(counted, members, {}))
         compared = [*members, *whole, *methods]
-        first = scoreboard(tasks, tables.examples, compared, runs, best, optimism)
+        first = scoreboard(counted, compared, best, optimism)
 
         whole_of_task = {plan.tasks[0]: plan.name for plan in whole}
         parts = [*whole, *without_member]
-        second = scoreboard(tasks, tables.examples, parts, runs, whole_of_task, optimism)
+        second = scoreboard(counted, parts, whole_of_task, optimism)
         return first, second[second["run"] != second["floor"]]
 
     def _runs(self, variant: EnsembleRecipe) -> list[RunPlan]:

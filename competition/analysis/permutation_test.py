@@ -17,7 +17,7 @@ from competition.core.fingerprint import derive_seed
 from competition.data.folds import normalise
 from competition.scoring import evaluation, metrics
 from competition.scoring.answers import answers
-from competition.scoring.evaluation import DEEP, MOVABLE, Counts
+from competition.scoring.evaluation import DEEP, MOVABLE, Counts, GradedRows
 from competition.scoring.intervals import MIN_QUERIES, Estimate, student_quantile
 from competition.scoring.metric_table import find_metric
 from competition.scoring.task import Kind, Task
@@ -225,7 +225,7 @@ def _denominators(task: Task, values: Array) -> Array:
 def _chance_counts(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     """Return the counts expected if the answers had nothing to do with the labels."""
     if task.ranks:
-        return evaluation.count_trivial_baseline(task, rows)[1]
+        return GradedRows(task, rows).count_trivial_baseline()[1]
 
     # Of the answers of a class, as many are correct as the class has rows.
     classes = len(task.classes)

@@ -44,7 +44,8 @@ def _show(workspace: Workspace) -> None:
 
     contest = open_contest(workspace)
     examples, products = store.load_examples(workspace), store.load_products(workspace)
-    table = describe.describe(contest, examples, products)
+    position = store.product_rows(examples, products)
+    table = describe.describe(contest, examples, products, position)
     rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
     show_table("Data", {"what": "", **{name: name for name in table.columns}}, rows)
 

@@ -2,30 +2,36 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.data.folds import normalise_each, shared_with_test
-from competition.data.store import product_rows
 from competition.scoring.contest import Contest
 
 FULL_DEPTH = 10  # products of a query whose list can be told apart by nDCG
 
 
-def describe(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
+def describe(
+    contest: Contest,
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    position: NDArray[np.int64],
+) -> pd.DataFrame:
     """Count by split: rows, queries, locales, labels, tasks, missing text, duplicates, queries in both splits.
 
     Args:
         contest: completed by what the data say.
         examples: of the contest.
         products: of the contest.
+        position: of each example's product, see `store.product_rows`.
     """
-    position = product_rows(examples, products)
     # Looked up by product: to pick the text itself would copy most of the catalogue.
     is_empty = {field: (products[field] == "").to_numpy(bool) for field in contest.fields}
 
+    columns_read = ["query_id", "query", "locale", "label", *contest.tasks]
     columns = {}
     for split in ("train", "test"):
         in_split = (examples["split"] == split).to_numpy()
-        rows = examples[in_split]
+        rows = examples.loc[in_split, columns_read]
         listed = position[in_split]
         used = np.unique(listed[listed >= 0])  # (products,)
         queries = normalise_each(rows.drop_duplicates("query_id")["query"])
@@ -38,13 +44,12 @@ def describe(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -
             "products": len(used),
             "rows without a product in the catalogue": int((listed < 0).sum()),
         }
+        by_locale, by_label = rows["locale"].value_counts(), rows["label"].value_counts()
         counts |= {
-            f"locale {locale.name}": int((rows["locale"] == locale.name).sum())
+            f"locale {locale.name}": int(by_locale.get(locale.name, 0))
             for locale in contest.locales
         }
-        counts |= {
-            f"label {label}": int((rows["label"] == label).sum()) for label in contest.labels.names
-        }
+        counts |= {f"label {label}": int(by_label.get(label, 0)) for label in contest.labels.names}
         counts |= {"label unknown": int(rows["label"].isna().sum())}
         counts |= {f"rows of {task}": int(rows[task].sum()) for task in contest.tasks}
         counts |= {

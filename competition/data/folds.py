@@ -50,9 +50,10 @@ def normalise(text: str) -> str:
     NFKC, casefold, single spaces; format characters (zero-width joiners, soft hyphens) and
     variation selectors go.
     """
-    if not text.isascii():
-        text = text.translate(_VISIBLE)
+    if text.isascii():  # what is below does nothing else to it
+        return " ".join(text.casefold().split())
 
+    text = text.translate(_VISIBLE)
     # Folding once can undo the composition and composing can bring back a case, hence twice.
     for _ in range(2):
         text = unicodedata.normalize("NFKC", text).casefold()
@@ -200,11 +201,11 @@ def check_folds(examples: pd.DataFrame, folds: pd.DataFrame, scheme: str) -> Non
     queries["text"] = normalise_each(queries["query"])
     trained = queries[queries["fold"] != TEST_FOLD]
     for column, rows in (("fold", trained), ("part", queries)):
-        groups = rows.groupby("text", sort=True)[column].nunique()
-        leaking = groups.index[groups > 1]
+        pairs = rows[["text", column]].drop_duplicates()
+        leaking = pairs.loc[pairs["text"].duplicated(), "text"]
         if len(leaking):
             raise InputError(
-                f"{name} leaks: the query text {leaking[0]!r} is in more than one {column}; "
+                f"{name} leaks: the query text {leaking.min()!r} is in more than one {column}; "
                 "`comp folds` rebuilds it."
             )
 

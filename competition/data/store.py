@@ -190,8 +190,14 @@ def product_rows(examples: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:
 
     It is -1 where the catalogue lacks the product.
     """
-    index = pd.MultiIndex.from_frame(products[PRODUCT_KEY])
-    return index.get_indexer(pd.MultiIndex.from_frame(examples[PRODUCT_KEY]))
+    # One table of codes for both: an index of pairs of texts is looked up in more than twice the time.
+    number = np.zeros(len(products) + len(examples), np.int64)
+    for name in PRODUCT_KEY:
+        codes, distinct = pd.factorize(
+            pd.concat([products[name], examples[name]], ignore_index=True)
+        )
+        number = number * len(distinct) + codes
+    return pd.Index(number[: len(products)]).get_indexer(pd.Index(number[len(products) :]))
 
 
 def product_order(products: pd.DataFrame) -> NDArray[np.int64]:

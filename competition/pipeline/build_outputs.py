@@ -253,23 +253,28 @@ def build_scores(
         card: the path of the card.
         inputs: the fingerprint of the scores.
     """
+    from competition.scoring.counted_runs import CountedRuns
     from competition.scoring.scoreboard import scoreboard
-    from competition.scoring.tallies import count_tallies
+    from competition.scoring.tallies import Tallies
 
     workspace = tables.workspace
-    runs = {plan.name: tables.read_run(plan) for plan in plans}
-    with progress(f"scores of {len(runs)} runs"):
+    counted = CountedRuns(tables.contest.tasks.values(), tables.examples)
+    schemes = {plan.scheme: tables.fold_of_training(plan.scheme) for plan in plans}
+    tallies = Tallies(counted, schemes)
+    with progress("scores", len(plans), "runs") as work:
+        # A run at a time is in memory.
+        for plan in plans:
+            run = tables.read_run(plan)
+            tallies.add(plan, run, counted.add(plan, run))
+            work.advance(1)
         baselines = dict.fromkeys(tables.contest.tasks, baseline) if baseline else {}
-        optimism = read_optimism(workspace, plans)
-        table = scoreboard(
-            tables.contest.tasks.values(), tables.examples, plans, runs, baselines, optimism
-        )
-        schemes = {plan.scheme: tables.fold_of_training(plan.scheme) for plan in plans}
-        tallies = count_tallies(
-            tables.contest.tasks.values(), tables.examples, plans, runs, schemes
-        )
+        table = scoreboard(counted, plans, baselines, read_optimism(workspace, plans))
 
     # The card says that the table is up to date, so it comes last.
     write_text(workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
-    content = {"inputs": inputs, "sha256": digest_file(workspace.scores), "tallies": tallies}
+    content = {
+        "inputs": inputs,
+        "sha256": digest_file(workspace.scores),
+        "tallies": tallies.as_json(),
+    }
     write_json(card, content)

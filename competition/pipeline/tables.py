@@ -102,6 +102,7 @@ class Tables:
         folds.check_folds(self.examples, table, scheme)
         return folds.fold_of_rows(self.examples, table)
 
+    @cache  # noqa: B019
     def fold_of_training(self, scheme: str) -> pd.Series:
         """Return the fold of each training row, by example_id."""
         train = (self.examples["split"] == "train").to_numpy()

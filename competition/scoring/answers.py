@@ -37,13 +37,27 @@ def answers(task: Task, kind: Kind, outputs: pd.DataFrame) -> NDArray[np.float64
 
     if task.positive is not None:
         positive = outputs[f"p_{task.positive}"].to_numpy(np.float64)
-        values = np.column_stack([1 - positive, positive])  # (rows, 2)
+        if task.metric.reads != "probabilities":
+            return np.asarray(positive > POSITIVE_THRESHOLD, np.float64)
+        return np.column_stack([1 - positive, positive])  # (rows, 2)
     if task.metric.reads == "probabilities":
         return values
-    if task.positive is not None:
-        return np.asarray(positive > POSITIVE_THRESHOLD, np.float64)
 
-    return np.asarray(values.argmax(axis=1), np.float64)
+    return _first_greatest(values)
+
+
+def _first_greatest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the index of the first greatest column of each row, `(rows, columns)` -> `(rows,)`.
+
+    Tables lie column by column, which `argmax` over the columns reads several times more slowly.
+    """
+    index, greatest = np.zeros(len(values), np.int32), values[:, 0].copy()
+    for place, column in enumerate(values.T[1:], start=1):
+        greater = column > greatest
+        index *= ~greater
+        index += greater * np.int32(place)
+        np.maximum(greatest, column, out=greatest)
+    return index.astype(np.float64)
 
 
 def class_names(task: Task, codes: NDArray[np.float64]) -> list[str]:

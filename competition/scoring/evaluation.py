@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from competition.scoring.answers import answers
 from competition.scoring.intervals import Estimate
 from competition.scoring.labels import PAPER
 from competition.scoring.metric_table import Rows
+from competition.scoring.metrics import ClassifiedRows, RankedLists, first_places, index_queries
+from competition.scoring.resampling import MANY, Resampled, resample
 from competition.scoring.task import Kind, Task
 
 FULL_DEPTH = 10  # judged products from which on a query says something about ranking
@@ -37,6 +40,8 @@ class Counts:
     values: Array  # (queries, m): what `task.metric` counts, such as nDCG and 1
     groups: dict[str, np.ndarray]  # name -> which queries, (queries,) bool
     ungraded: int = 0  # queries that are left out since they have no gain at all
+    # By group of MANY queries, see `draw_together`.
+    resampled: dict[str, Resampled] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def statistics(self) -> dict[str, intervals.Statistic]:
@@ -53,6 +58,23 @@ class Counts:
     def within(self) -> tuple[float, float]:
         """The least and the greatest value of the metric."""
         return self.task.metric.within
+
+    @cached_property
+    def terms(self) -> Array:
+        """What the metric reads of `values`, `(queries, terms)`: often fewer columns."""
+        fewer = self.task.metric.fewer
+        return fewer[0](self.values) if fewer else self.values
+
+    def terms_of(self, group: str) -> Array:
+        """Return the terms of a group's queries, `(queries, terms)`."""
+        members = self.groups[group]
+        return self.terms if members.all() else self.terms[members]
+
+    @property
+    def of_terms(self) -> intervals.Statistic:
+        """The task's metric, of sums of `terms`."""
+        fewer = self.task.metric.fewer
+        return fewer[1] if fewer else self.statistic
 
 
 # Both are counted alike.
@@ -76,143 +98,173 @@ def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
     return examples[graded].sort_values("example_id")
 
 
-def count_answers(
-    task: Task,
-    examples: pd.DataFrame,
-    answer: Array,
-    protocol: str = PAPER,
-    ranked: np.ndarray | None = None,
-) -> Counts:
-    """Compare answers with labels.
+class GradedRows:
+    """The rows of a task whose answer is known, with what all who answer them share, laid out once."""
 
-    Args:
-        task: that is answered.
-        examples: rows of `graded_rows`.
-        answer: a score, a class index, a number or probabilities for each of these rows, see
-            `answers`; ties go by product_id.
-        protocol: one of the gains of the contest. All but the first score 0 for a query without
-            any gain, as ESCI's published script does, which also swaps two gains.
-        ranked: for ranking, rows that are False are missing from the answer.
-    """
-    if task.ranks:
-        gain = task.labels.gain(examples["label"], protocol)
+    def __init__(self, task: Task, examples: pd.DataFrame) -> None:
+        """Pick the rows, see `graded_rows`."""
+        self.task = task
+        self.examples = graded_rows(task, examples)
+
+    @cached_property
+    def truth(self) -> NDArray[Any]:
+        """What is asked of each row, `(rows,)`: a gain, the index of a class or level, or a number."""
+        task, labels = self.task, self.task.labels
+        if task.ranks:
+            return labels.gain(self.examples["label"])
+        if task.kind == "classify":
+            return task.truth(self.examples)
+        if task.metric.reads == "level":
+            return labels.codes(self.examples["label"])
+        return labels.numbers(self.examples["label"])
+
+    @cached_property
+    def units(self) -> Codes:
+        """What is drawn in a bootstrap: the query of each row, or the row itself, `(rows,)`."""
+        name = "example_id" if self.task.by_rows else "query_id"
+        return self.examples[name].to_numpy(np.int64)
+
+    @cached_property
+    def tie(self) -> Codes:
+        """The order of equal scores, by product_id, `(rows,)`."""
         # Codes of sorted ids sort as the ids do, and faster.
-        tie = pd.factorize(examples["product_id"], sort=True)[0]
-        rows = Rows(_units(task, examples), gain, answer, 0, None, tie, ranked, task.relevant_from)
-        return _ranking_counts(task, examples, rows, task.metric.count(rows), protocol)
+        return np.asarray(pd.factorize(self.examples["product_id"], sort=True)[0], np.int64)
 
-    if task.metric.reads in ("class", "level"):
-        answer = answer.astype(np.int64)
-    classes = len(task.classes or task.labels)
-    rows = Rows(_units(task, examples), _truth(task, examples), answer, classes)
-    return Counts(task, *task.metric.count(rows), _groups(task, examples))
+    @cached_property
+    def lists(self) -> RankedLists:
+        """The rows of each query, as a ranking task scores them."""
+        return RankedLists(self.units, self.truth, self.tie)
 
+    @cached_property
+    def classified(self) -> ClassifiedRows:
+        """The rows with their classes, as a classification task counts them."""
+        return ClassifiedRows(self.units, self.truth, len(self.task.classes))
 
-def count_trivial_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
-    """Score what takes no model: a random order, or the best answer that is the same for every row.
+    @cached_property
+    def _groups(self) -> dict[str, np.ndarray]:
+        """Name -> which queries are in the group, `(queries,)`, queries ascending."""
+        task = self.task
+        queries, index = index_queries(self.units)
+        locale = self.examples["locale"].iloc[first_places(index, len(queries))]
+        groups = {"all": np.ones(len(queries), bool)}
 
-    That is the most frequent class or the shares of all; the mean where squares of errors count or
-    levels are compared, the median where errors do.
-    """
-    if task.ranks:
-        gain = task.labels.gain(examples["label"])
-        rows = Rows(_units(task, examples), gain, gain, relevant_from=task.relevant_from)
-        assert task.metric.random is not None
-        return "random order", _ranking_counts(
-            task, examples, rows, task.metric.random(rows), PAPER
-        )
+        # What depends on all rows has no value over some of them.
+        for name in () if task.metric.of_all_rows else task.locales:
+            members = (locale == name).to_numpy(bool)
+            if members.any():
+                groups[name] = members
 
-    truth = _truth(task, examples)
-    reads = task.metric.reads
-    if task.kind == "rate":
-        middle = np.median if task.metric.name == "mae" else np.mean
-        number = float(middle(task.labels.numbers(examples["label"])))
-        if reads == "level":
-            code = int(task.labels.levels(np.array([number]))[0])
-            name, answer = f"all {task.labels.names[code]}", np.full(len(truth), float(code))
-        else:
-            name, answer = f"all {number:.3g}", np.full(len(truth), number)
-        return name, count_answers(task, examples, answer)
+        if task.ranks:
+            assert task.metric.movable is not None
+            groups[MOVABLE] = task.metric.movable(self._rows(self.truth))
+            groups[DEEP] = np.bincount(index, minlength=len(queries)) >= FULL_DEPTH
+        return groups
 
-    share = np.bincount(truth, minlength=len(task.classes)) / max(len(truth), 1)  # (classes,)
-    if reads == "probabilities":
-        return "shares of classes", count_answers(task, examples, np.tile(share, (len(truth), 1)))
+    def count(
+        self, answer: Array, protocol: str = PAPER, ranked: np.ndarray | None = None
+    ) -> Counts:
+        """Compare answers with labels.
 
-    code = int(share.argmax())
-    return f"all {task.classes[code]}", count_answers(
-        task, examples, np.full(len(truth), float(code))
-    )
+        Args:
+            answer: a score, a class index, a number or probabilities for each row, see `answers`;
+                ties go by product_id.
+            protocol: one of the gains of the contest. All but the first score 0 for a query without
+                any gain, as ESCI's published script does, which also swaps two gains.
+            ranked: for ranking, rows that are False are missing from the answer.
+        """
+        metric = self.task.metric
+        if not self.task.ranks:
+            if metric.reads in ("class", "level"):
+                answer = answer.astype(np.int64)
+            rows = self._rows(answer)
+            if metric.reads == "class":
+                rows = replace(rows, laid_out=self.classified)
+            return Counts(self.task, *metric.count(rows), self._groups)
 
+        if protocol == PAPER:
+            rows = replace(self._rows(answer), ranked=ranked, laid_out=self.lists)
+            return self._of_lists(*metric.count(rows))
 
-def _truth(task: Task, examples: pd.DataFrame) -> NDArray[Any]:
-    """Return what a task asks of each row, `(rows,)`: the index of a class or level, or a number."""
-    if task.kind == "classify":
-        return task.truth(examples)
-    if task.metric.reads == "level":
-        return task.labels.codes(examples["label"])
-    return task.labels.numbers(examples["label"])
+        assert metric.movable is not None
+        gain = self.task.labels.gain(self.examples["label"], protocol)
+        rows = replace(self._rows(answer), truth=gain, ranked=ranked)
+        queries, values = metric.count(rows)
+        groups = self._groups | {MOVABLE: metric.movable(rows)}
+        ungraded = int(np.isnan(values[:, 0]).sum())
+        return Counts(self.task, queries, np.nan_to_num(values, nan=0.0), groups, ungraded)
 
+    def count_outputs(self, kind: Kind, outputs: pd.DataFrame) -> Counts:
+        """Compare a run's outputs (example_id and the columns of `kind`), joined by id, with labels."""
+        return self.count(self.answer(kind, outputs))
 
-def _units(task: Task, examples: pd.DataFrame) -> Codes:
-    """Return what is drawn in a bootstrap: the query of each row, or the row itself."""
-    return examples["example_id" if task.by_rows else "query_id"].to_numpy(np.int64)
+    def answer(self, kind: Kind, outputs: pd.DataFrame) -> Array:
+        """Return a run's answer to each row, see `answers`, joined by id."""
+        return answers(self.task, kind, self.of_rows(outputs))
 
+    def of_rows(self, outputs: pd.DataFrame) -> pd.DataFrame:
+        """Return the outputs of the rows in their order, joined by id."""
+        ids = self.examples["example_id"]
+        known, wanted = outputs["example_id"].to_numpy(), ids.to_numpy()
+        if np.array_equal(known, wanted):
+            return outputs
+        # A run's outputs are in order, where a place is found faster than a table is joined.
+        if (known[1:] > known[:-1]).all() and (wanted[1:] > wanted[:-1]).all():
+            place = np.searchsorted(known, wanted)
+            if len(known) and (known[np.minimum(place, len(known) - 1)] == wanted).all():
+                return outputs.iloc[place]
 
-def _ranking_counts(
-    task: Task, examples: pd.DataFrame, rows: Rows, counted: tuple[Codes, Array], protocol: str
-) -> Counts:
-    """Return counts of lists `(queries, 2)`, a value and 1, without the queries that have no value."""
-    queries, values = counted
-    groups = _groups(task, examples)
-    assert task.metric.movable is not None
-    groups[MOVABLE] = task.metric.movable(rows)
-    depth = examples.groupby("query_id").size().to_numpy()  # (queries,) ascending, as all groups
-    groups[DEEP] = depth >= FULL_DEPTH
+        # A left join keeps the order of the rows.
+        return ids.to_frame().merge(outputs, on="example_id", how="left", validate="one_to_one")
 
-    # A query without any gain is left out, but by ESCI's published script.
-    graded = ~np.isnan(values[:, 0])
-    if protocol != PAPER:
-        values = np.nan_to_num(values, nan=0.0)
-    else:
-        queries, values = queries[graded], values[graded]
-        groups = {name: members[graded] for name, members in groups.items()}
+    def count_trivial_baseline(self) -> tuple[str, Counts]:
+        """Score what takes no model: a random order, or the best answer that is the same for every row.
 
-    return Counts(task, queries, values, groups, int((~graded).sum()))
+        That is the most frequent class or the shares of all; the mean where squares of errors count
+        or levels are compared, the median where errors do.
+        """
+        task, truth, reads = self.task, self.truth, self.task.metric.reads
+        if task.ranks:
+            assert task.metric.random is not None
+            return "random order", self._of_lists(*task.metric.random(self._rows(truth)))
 
+        if task.kind == "rate":
+            middle = np.median if task.metric.name == "mae" else np.mean
+            number = float(middle(task.labels.numbers(self.examples["label"])))
+            if reads == "level":
+                code = int(task.labels.levels(np.array([number]))[0])
+                return f"all {task.labels.names[code]}", self._count_one(code)
+            return f"all {number:.3g}", self._count_one(number)
 
-def _groups(task: Task, examples: pd.DataFrame) -> dict[str, np.ndarray]:
-    locale = (
-        examples.assign(unit=_units(task, examples)).groupby("unit", sort=True)["locale"].first()
-    )
-    groups = {"all": np.ones(len(locale), bool)}
+        share = np.bincount(truth, minlength=len(task.classes)) / max(len(truth), 1)  # (classes,)
+        if reads == "probabilities":
+            return "shares of classes", self.count(np.tile(share, (len(truth), 1)))
+        code = int(share.argmax())
+        return f"all {task.classes[code]}", self._count_one(code)
 
-    # What depends on all rows has no value over some of them.
-    for name in () if task.metric.of_all_rows else task.locales:
-        members = (locale == name).to_numpy()
-        if members.any():
-            groups[name] = members
-    return groups
+    def _count_one(self, answer: float) -> Counts:
+        """Return the counts of an answer that is the same for every row."""
+        return self.count(np.full(len(self.truth), float(answer)))
+
+    def _rows(self, answer: NDArray[Any]) -> Rows:
+        """Return the rows with an answer, as metrics take them."""
+        task = self.task
+        if not task.ranks:
+            return Rows(self.units, self.truth, answer, len(task.classes or task.labels))
+        return Rows(self.units, self.truth, answer, tie=self.tie, relevant_from=task.relevant_from)
+
+    def _of_lists(self, queries: Codes, values: Array) -> Counts:
+        """Return counts of lists `(queries, 2)`, a value and 1, without the queries that have no gain at all."""
+        graded = ~np.isnan(values[:, 0])
+        if graded.all():
+            return Counts(self.task, queries, values, self._groups)
+        groups = {name: members[graded] for name, members in self._groups.items()}
+        ungraded = int((~graded).sum())
+        return Counts(self.task, queries[graded], values[graded], groups, ungraded)
 
 
 def count_outputs(task: Task, kind: Kind, outputs: pd.DataFrame, examples: pd.DataFrame) -> Counts:
-    """Compare a run's outputs (example_id and the columns of `kind`) with the labels of a task's rows, joined by id."""
-    rows = graded_rows(task, examples)
-
-    return count_answers(task, rows, answers(task, kind, _of_rows(outputs, rows["example_id"])))
-
-
-def _of_rows(outputs: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
-    """Return the outputs of some rows in their order, joined by id."""
-    known = outputs["example_id"].to_numpy()
-    wanted = ids.to_numpy()
-    # A run's outputs are in order, where a place is found faster than a table is joined.
-    if (known[1:] > known[:-1]).all() and (wanted[1:] > wanted[:-1]).all():
-        place = np.searchsorted(known, wanted)
-        if len(known) and (known[np.minimum(place, len(known) - 1)] == wanted).all():
-            return outputs.iloc[place]
-
-    # A left join keeps the order of the rows.
-    return ids.to_frame().merge(outputs, on="example_id", how="left", validate="one_to_one")
+    """Compare a run's outputs with the labels of a task's rows, once, see `GradedRows`."""
+    return GradedRows(task, examples).count_outputs(kind, outputs)
 
 
 def estimate_metrics(
@@ -220,33 +272,67 @@ def estimate_metrics(
 ) -> dict[str, dict[str, Estimate]]:
     """Estimate metric -> group -> estimate; all groups that have a query unless some are named."""
     names = groups or tuple(name for name, members in counts.groups.items() if members.any())
+    found: dict[str, dict[str, Estimate]] = {metric: {} for metric in counts.statistics}
 
-    return {
-        metric: {
-            name: intervals.bootstrap(
-                counts.values[counts.groups[name]], statistic, within=counts.within
-            )
-            for name in names
-        }
-        for metric, statistic in counts.statistics.items()
-    }
+    # Group by group: the metrics of one share its draws.
+    for name in names:
+        for metric, statistic in counts.statistics.items():
+            if metric == counts.task.metric.label:
+                found[metric][name] = estimate_score(counts, name)
+            else:
+                values = counts.values[counts.groups[name]]
+                found[metric][name] = intervals.bootstrap(values, statistic, within=counts.within)
+    return found
+
+
+def draw_together(counts: Iterable[Counts], group: str = "all") -> None:
+    """Draw the queries of a group once for several results, whose intervals then need no draws of their own.
+
+    Results over other numbers of queries are drawn apart, few queries when they are asked for.
+    """
+    by_number: dict[int, list[Counts]] = {}
+    for each in counts:
+        members = each.groups[group]
+        number = int(members.sum())
+        if number < MANY or group in each.resampled:
+            continue
+        # Groups may be the same: where all queries can move, or have ten products.
+        known = (
+            name for name in list(each.resampled) if np.array_equal(each.groups[name], members)
+        )
+        if same := next(known, None):
+            each.resampled[group] = each.resampled[same]
+        else:
+            by_number.setdefault(number, []).append(each)
+
+    for alike in by_number.values():
+        terms = [each.terms_of(group) for each in alike]
+        drawn = resample(terms, 0, intervals.RESAMPLES)
+        for each, result in zip(alike, drawn, strict=True):
+            each.resampled[group] = result
 
 
 def estimate_score(counts: Counts, group: str = "all") -> Estimate:
     """Estimate the task's metric over a group of queries."""
-    return intervals.bootstrap(
-        counts.values[counts.groups[group]], counts.statistic, within=counts.within
-    )
+    draw_together([counts], group)
+    if group in counts.resampled:
+        result = counts.resampled[group]
+        return intervals.estimate_resampled(result, counts.of_terms, counts.within)
+    return intervals.bootstrap(counts.terms_of(group), counts.of_terms, within=counts.within)
 
 
 def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
     """Estimate the paired difference of the task's metric, `counts` minus `other`, over the same queries."""
-    if not np.array_equal(counts.queries, other.queries):
+    same = np.array_equal(counts.queries, other.queries)
+    if not same or not np.array_equal(counts.groups[group], other.groups[group]):
         raise ValueError("paired results must have the same queries")
 
-    members = counts.groups[group]
+    draw_together([counts, other], group)
+    if group in counts.resampled:
+        one, another = counts.resampled[group], other.resampled[group]
+        return intervals.difference_of_resampled(one, another, counts.of_terms)
     return intervals.paired_difference(
-        counts.values[members], other.values[members], counts.statistic
+        counts.terms_of(group), other.terms_of(group), counts.of_terms
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from competition.core.arrays import Array, Codes
-from competition.scoring.resampling import CHUNK, MANY, draw, resampled_sums
+from competition.scoring.resampling import CHUNK, MANY, Resampled, draw, resample
 
 Statistic = Callable[[Array], Array]  # sums (resamples, m) -> values (resamples,)
 
@@ -117,8 +117,7 @@ def bootstrap(
         return Estimate(value, math.nan, math.nan, queries)
 
     if queries >= MANY:
-        values = statistic(resampled_sums(counts, seed, resamples))
-        return _of_percentiles(float(statistic(counts.sum(0))), values, within, queries)
+        return estimate_resampled(resample([counts], seed, resamples)[0], statistic, within)
 
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // queries)
@@ -219,14 +218,32 @@ def paired_difference(counts: Array, other: Array, statistic: Statistic, seed: i
     """Estimate the statistic of `counts` minus that of `other`, over the same queries in the same order."""
     m = counts.shape[1]
     if len(counts) >= MANY:
-        # The sums of either are kept for its other comparisons.
-        parts = [resampled_sums(each, seed, RESAMPLES) for each in (counts, other)]
-        values = statistic(parts[0]) - statistic(parts[1])
-        value = float(statistic(counts.sum(0)) - statistic(other.sum(0)))
-        return _of_percentiles(value, values, (-math.inf, math.inf), len(counts))
+        one, another = resample([counts, other], seed, RESAMPLES)
+        return difference_of_resampled(one, another, statistic)
 
     def difference(sums: Array) -> Array:  # (…, 2 * m) -> (…)
         return statistic(sums[..., :m]) - statistic(sums[..., m:])
 
     # Side by side, so that each resample draws the same queries of both.
     return bootstrap(np.hstack([counts, other]), difference, seed)
+
+
+# --- of results that were drawn together
+# ------------------------------------------------------------
+
+
+def estimate_resampled(
+    result: Resampled,
+    statistic: Statistic,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
+    """Return what `bootstrap` does of as many queries."""
+    value = float(statistic(result.total))
+    return _of_percentiles(value, statistic(result.sums), within, result.queries)
+
+
+def difference_of_resampled(one: Resampled, other: Resampled, statistic: Statistic) -> Estimate:
+    """Return what `paired_difference` does of as many queries, which were drawn alike."""
+    value = float(statistic(one.total) - statistic(other.total))
+    values = statistic(one.sums) - statistic(other.sums)  # (resamples,)
+    return _of_percentiles(value, values, (-math.inf, math.inf), one.queries)

@@ -13,6 +13,7 @@ from competition.core.arrays import Array, Codes
 from competition.core.errors import InputError, unknown_name
 from competition.scoring import class_metrics, metrics, ranking_metrics, rating_metrics
 from competition.scoring.intervals import Statistic
+from competition.scoring.metrics import ClassifiedRows, RankedLists
 
 Counts = tuple[Codes, Array]  # queries in ascending order, and what each adds: (queries, m)
 Mask = NDArray[np.bool_]
@@ -33,6 +34,7 @@ class Rows:
     tie: Codes | None = None  # (rows,) equal scores are ranked by this, ascending
     ranked: Mask | None = None  # (rows,) False for rows that are missing from the list
     relevant_from: float = 1.0  # the least gain of a relevant row
+    laid_out: RankedLists | ClassifiedRows | None = None  # all but the answer, where it was before
 
     @property
     def relevant(self) -> Mask:
@@ -60,6 +62,9 @@ class Metric:
     greatest: float = 1.0
     greater_is_better: bool = True
     of_all_rows: bool = False
+    # Where the statistic is one of fewer sums than are counted: from counts (…, m) to these (…, fewer),
+    # and the statistic of them. Intervals over many queries add up these alone.
+    fewer: tuple[Callable[[Array], Array], Statistic] | None = None
     # Of lists: what a random order is expected to count, and whether the order of each query's rows
     # changes its value, (queries,).
     random: Callable[[Rows], Counts] | None = None
@@ -109,11 +114,11 @@ def _of_lists(queries: Codes, values: Array) -> Counts:
 
 def _ndcg(cutoff: int | None = None) -> Metric:
     def count(rows: Rows) -> Counts:
-        return _of_lists(
-            *metrics.ndcg_per_query(
-                rows.query, rows.truth, rows.answer, rows.tie, rows.ranked, cutoff
-            )
-        )
+        score = rows.answer if rows.ranked is None else np.where(rows.ranked, rows.answer, -np.inf)
+        lists = rows.laid_out
+        if not isinstance(lists, RankedLists):
+            lists = RankedLists(rows.query, rows.truth, rows.tie)
+        return _of_lists(lists.queries, lists.ndcg(score, cutoff))
 
     return Metric(
         name="ndcg" if cutoff is None else f"ndcg@{cutoff}",
@@ -161,6 +166,8 @@ def _binary(
 
 
 def _confusion(rows: Rows) -> Counts:
+    if isinstance(rows.laid_out, ClassifiedRows):
+        return rows.laid_out.queries, rows.laid_out.confusion(rows.answer)
     return metrics.confusion_per_query(
         rows.query, rows.truth, rows.answer, rows.classes, rows.weight
     )
@@ -213,7 +220,15 @@ _WHOLE: dict[str, Metric] = {
             ranking_metrics.reciprocal_rank_per_query,
             ranking_metrics.random_reciprocal_rank_per_query,
         ),
-        Metric("micro-F1", "micro-F1", "classify", "class", _confusion, metrics.micro_f1),
+        Metric(
+            "micro-F1",
+            "micro-F1",
+            "classify",
+            "class",
+            _confusion,
+            metrics.micro_f1,
+            fewer=(metrics.right_and_rows, metrics.mean),
+        ),
         Metric("macro-F1", "macro-F1", "classify", "class", _confusion, metrics.macro_f1),
         Metric(
             "accuracy",

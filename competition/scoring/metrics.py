@@ -20,9 +20,7 @@ class RankedLists:
     Lists of similar length lie in one matrix, so that a ranking is a sort of its rows.
     """
 
-    def __init__(
-        self, query: Codes, gain: Array, tie: Codes | None = None, cutoff: int | None = None
-    ) -> None:
+    def __init__(self, query: Codes, gain: Array, tie: Codes | None = None) -> None:
         """Lay the lists out.
 
         Args:
@@ -30,7 +28,6 @@ class RankedLists:
             gain: the gain of each row, at least 0.
             tie: equal scores are ranked by this, ascending; by the order of the rows when it is
                 missing.
-            cutoff: ranks after this one add nothing to nDCG, nor to its ideal.
         """
         order = _list_order(query, tie)
         starts = run_starts(query[order])
@@ -41,7 +38,7 @@ class RankedLists:
         # Lists of 1, 2, 3 to 4, 5 to 8 and so on rows share a matrix, at most half of which is filled up.
         bucket = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
         order = np.append(order, len(query))
-        self._cutoff = cutoff
+        self._ideals: dict[int | None, Array] = {}  # by cut-off, (queries,)
 
         # Which lists, (n,), their rows and the gains of these, (n, longest).
         self._matrices: list[tuple[Codes, Codes, Array]] = []
@@ -51,10 +48,6 @@ class RankedLists:
             inside = place < lengths[lists, None]  # (n, longest)
             rows = order[np.where(inside, starts[lists, None] + place, len(query))]
             self._matrices.append((lists, rows, gain[rows]))
-
-        self._ideal = np.empty(len(self.queries))
-        for lists, _, gains in self._matrices:
-            self._ideal[lists] = self._discounted(-np.sort(-gains, axis=1))
 
     def over_lists(self, score: Array, value: Callable[[Array], Array]) -> Array:
         """Return a value of each list, `(queries,)`.
@@ -79,19 +72,43 @@ class RankedLists:
             values[lists] = value(gains.take(order))
         return values
 
-    def _dcg(self, score: Array) -> Array:
-        """Return the DCG of each list, `(queries,)`: sum of gain / log2(rank + 1) over ranks up to the cut-off."""
-        return self.over_lists(score, self._discounted)
+    def first_rows(self, score: Array) -> Codes:
+        """Return the row that is ranked first in each list, `(queries,)`."""
+        first = np.empty(len(self.queries), np.int64)
+        key = np.append(-score, np.inf)
+        for lists, rows, _ in self._matrices:
+            place = key[rows].argmin(axis=1)  # the first of equal ones
+            first[lists] = rows[np.arange(len(rows)), place]
+        return first
 
-    def _discounted(self, gain: Array) -> Array:
-        """Return the DCG of gains as they are ranked: `(lists, longest)` -> `(lists,)`."""
-        gain = gain[:, : self._cutoff]
-        discounted: Array = gain @ (1 / np.log2(np.arange(gain.shape[1]) + 2))
-        return discounted
+    def ndcg(self, score: Array, cutoff: int | None = None) -> Array:
+        """Return the nDCG of each query, `(queries,)`; NaN without any gain.
 
-    def ndcg(self, score: Array) -> Array:
-        """Return the nDCG of each query, `(queries,)`; NaN without any gain. A score of -inf is not listed."""
-        return _normalised(self._dcg(score), self._ideal)
+        Args:
+            score: higher is ranked earlier, `(rows,)`; a row whose score is -inf is not listed.
+            cutoff: ranks after this one add nothing, nor to the ideal; all count when it is missing.
+        """
+        dcg = self.over_lists(score, lambda gains: _discounted(gains, cutoff))
+        return _normalised(dcg, self._ideal(cutoff))
+
+    def _ideal(self, cutoff: int | None) -> Array:
+        """Return the greatest DCG of each list, `(queries,)`."""
+        if cutoff not in self._ideals:
+            ideal = np.empty(len(self.queries))
+            for lists, _, gains in self._matrices:
+                ideal[lists] = _discounted(-np.sort(-gains, axis=1), cutoff)
+            self._ideals[cutoff] = ideal
+        return self._ideals[cutoff]
+
+
+def _discounted(gain: Array, cutoff: int | None) -> Array:
+    """Return the DCG of gains as they are ranked, `(lists, longest)` -> `(lists,)`.
+
+    It is the sum of gain / log2(rank + 1) over ranks up to the cut-off.
+    """
+    gain = gain[:, :cutoff]
+    discounted: Array = gain @ (1 / np.log2(np.arange(gain.shape[1]) + 2))
+    return discounted
 
 
 def _stable_order(keys: Array) -> Codes:
@@ -166,6 +183,13 @@ def index_queries(query: Codes) -> tuple[Codes, Codes]:
     return queries, index
 
 
+def first_places(index: Codes, queries: int) -> Codes:
+    """Return the first row of each query, `(queries,)`, by the place of each row's among the queries, `(rows,)`."""
+    first = np.empty(queries, np.int64)
+    first[index[::-1]] = np.arange(len(index))[::-1]  # what is written last stays
+    return first
+
+
 def _dcg(query: Codes, gain: Array, order: Codes, cutoff: int | None = None) -> tuple[Codes, Array]:
     """Return the queries in ascending order and the DCG of each list: sum of gain / log2(rank + 1), ranks from 1."""
     query = query[order]
@@ -217,8 +241,8 @@ def ndcg_per_query(
     if ranked is not None:
         score = np.where(ranked, score, -np.inf)
 
-    lists = RankedLists(query, gain, tie, cutoff)
-    return lists.queries, lists.ndcg(score)
+    lists = RankedLists(query, gain, tie)
+    return lists.queries, lists.ndcg(score, cutoff)
 
 
 def random_ndcg_per_query(
@@ -251,31 +275,54 @@ def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
 # ----------------------------------------------------------------------------------------------
 
 
+class ClassifiedRows:
+    """The rows of many queries and their classes, laid out once so that many answers to them are counted fast."""
+
+    def __init__(
+        self, query: Codes, truth: Codes, classes: int, weight: Array | None = None
+    ) -> None:
+        """Lay the rows out; a row counts once, or `weight` times, `(rows,)`."""
+        self.queries, index = index_queries(query)  # (queries,) ascending
+        self._classes, self._truth, self._weight = classes, truth, weight
+        # A cell is a query and a class; (rows,) the first of the row's query, and that of its truth.
+        self._first = index * classes
+        self._cell = self._first + truth
+        self._truths = self._count(self._cell, weight)
+
+    def _count(self, cell: Codes, mass: NDArray[Any] | None) -> Array:
+        """Return the mass of each cell, `(queries, classes)`."""
+        counts = np.bincount(cell, mass, len(self.queries) * self._classes)
+        return counts.reshape(-1, self._classes).astype(np.float64, copy=False)
+
+    def confusion(self, predicted: Codes) -> Array:
+        """Count what each query adds to F1: true positives, predictions, truths, `(queries, 3 * classes)`."""
+        right = self._truth == predicted
+        correct = self._count(self._cell, right if self._weight is None else right * self._weight)
+
+        cell, mass = self._first + predicted, self._weight
+        if len(cell) and (predicted.min() < 0 or predicted.max() >= self._classes):
+            is_class = (predicted >= 0) & (predicted < self._classes)
+            cell, mass = cell[is_class], None if mass is None else mass[is_class]
+        return np.hstack([correct, self._count(cell, mass), self._truths])
+
+
 def confusion_per_query(
     query: Codes, truth: Codes, predicted: Codes, classes: int, weight: Array | None = None
 ) -> tuple[Codes, Array]:
-    """Count what each query adds to F1; a row counts once, or `weight` times, `(rows,)`.
-
-    Returns:
-        The queries in ascending order and counts `(queries, 3 * classes)`: true positives,
-        predictions, truths.
-    """
-    queries, index = index_queries(query)
-    counts = np.zeros((len(queries), 3 * classes))
-
-    for c in range(classes):
-        is_true = truth == c
-        is_predicted = predicted == c
-        for block, hit in enumerate((is_true & is_predicted, is_predicted, is_true)):
-            weights = hit if weight is None else hit * weight
-            counts[:, block * classes + c] = np.bincount(index, weights, len(queries))
-    return queries, counts
+    """Return the queries in ascending order and what each adds to F1, see `ClassifiedRows`."""
+    rows = ClassifiedRows(query, truth, classes, weight)
+    return rows.queries, rows.confusion(predicted)
 
 
 def micro_f1(sums: Array) -> Array:
     """Return micro-F1 of counts `(…, 3 * classes)`: the accuracy, as each row has one label and at most one answer."""
-    tp, _, true = np.split(sums, 3, axis=-1)
-    return _ratio(tp.sum(-1), true.sum(-1))
+    return mean(right_and_rows(sums))
+
+
+def right_and_rows(counts: Array) -> Array:
+    """Return what micro-F1 is a function of: counts `(…, 3 * classes)` to right answers and rows, `(…, 2)`."""
+    tp, _, true = np.split(counts, 3, axis=-1)  # (…, classes) each
+    return np.stack([tp.sum(-1), true.sum(-1)], axis=-1)
 
 
 def macro_f1(sums: Array) -> Array:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from competition.core.lazy import pd
+from competition.core.threads import side_by_side
 from competition.scoring import evaluation, intervals
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
+from competition.scoring.counted_runs import SPLITS, CountedRuns
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE, Counts
 from competition.scoring.intervals import Estimate
 from competition.scoring.metric_table import HIGHER, LOWER
-from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.task import Kind, Task
+from competition.scoring.predictions import RunPlan
+from competition.scoring.task import Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor", "above_best")
 SCOREBOARD_COLUMNS = (
@@ -25,10 +27,6 @@ SCOREBOARD_COLUMNS = (
     *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
     "basis", "label_paths", *(f"flatters{part}" for part in ("", "_low", "_high")),
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    # As `evaluation.count_outputs`: a task, the kind of outputs, these, and the rows of the task.
-    Count = Callable[[Task, Kind, pd.DataFrame, pd.DataFrame], Counts]
 
 _NUMBERS = tuple(
     f"{name}{part}" for name in (*_ESTIMATES, "flatters") for part in ("", "_low", "_high")
@@ -83,35 +81,31 @@ class BoardRow:
 
 
 def scoreboard(
-    tasks: Iterable[Task],
-    examples: pd.DataFrame,
+    counted: CountedRuns,
     plans: list[RunPlan],
-    runs: dict[str, Run],
     floors: Mapping[str, str],
     optimism: Mapping[tuple[str, str], Estimate] | None = None,
-    count: Count = evaluation.count_outputs,
 ) -> pd.DataFrame:
     """Return a row per task, split with labels, group of queries and run.
 
     Args:
-        tasks: of the contest.
-        examples: all examples.
-        plans: the runs, in the order in which they are shown.
-        runs: by name.
+        counted: the runs, and the tasks in the order in which they are shown.
+        plans: of the runs, in the order in which they are shown.
         floors: task -> the run that the others are compared with, where there is one.
         optimism: run and task -> by how much an approximate score was measured to flatter, see
             `scoring/optimism.py`.
-        count: compares outputs with labels, for callers that keep what it returns.
     """
-    lines: list[BoardRow] = []
-    for task in tasks:
-        for split in ("train", "test"):
-            rows = evaluation.graded_rows(task, examples[examples["split"] == split])
-            answering = [plan for plan in plans if task.name in plan.tasks]
-            floor = floors.get(task.name)
-            if not rows.empty and answering:
-                lines += _lines(task, split, rows, answering, runs, floor, optimism or {}, count)
+    shown: dict[tuple[Task, str], list[RunPlan]] = {}
+    for task in counted.tasks:
+        answering = [plan for plan in plans if task.name in plan.tasks]
+        for split in SPLITS:
+            if answering and len(counted.graded(task, split).examples):
+                shown[task, split] = answering
+    _draw(counted, shown)
 
+    lines: list[BoardRow] = []
+    for (task, split), answering in shown.items():
+        lines += _lines(counted, task, split, answering, floors.get(task.name), optimism or {})
     return pd.DataFrame([line.row() for line in lines], columns=list(SCOREBOARD_COLUMNS))
 
 
@@ -148,36 +142,46 @@ def best_first(lines: pd.DataFrame) -> pd.DataFrame:
     return lines.sort_values("score", ascending=ascending, kind="stable", ignore_index=True)
 
 
+def _draw(counted: CountedRuns, shown: Mapping[tuple[Task, str], list[RunPlan]]) -> None:
+    """Draw the queries of each group once for all runs, and for all tasks over as many queries."""
+    of_group: dict[str, list[Counts]] = {}
+    for (task, split), plans in shown.items():
+        _, base = counted.baseline(task, split)
+        runs = [counted.counts(task, split, plan.name) for plan in plans]
+        for group in _groups(base):
+            of_group.setdefault(group, []).extend([base, *runs])
+
+    # First all queries, with which other groups may agree.
+    evaluation.draw_together(of_group.pop("all", []))
+    for _ in side_by_side(
+        lambda each: evaluation.draw_together(each[1], each[0]), of_group.items()
+    ):
+        pass
+
+
 def _lines(
+    counted: CountedRuns,
     task: Task,
     split: str,
-    rows: pd.DataFrame,
     plans: list[RunPlan],
-    runs: dict[str, Run],
     floor: str | None,
     optimism: Mapping[tuple[str, str], Estimate],
-    count: Count,
 ) -> list[BoardRow]:
-    def counts_of(plan: RunPlan) -> Counts:
-        run = runs[plan.name]
-        outputs = run.held_out if split == "train" else run.test
-        return count(task, plan.kind, outputs, rows)
-
-    counted = {plan.name: counts_of(plan) for plan in plans}
+    of_run = {plan.name: counted.counts(task, split, plan.name) for plan in plans}
 
     # No model has seen the label of a test row.
     paths = {plan.name: plan.label_paths if split == "train" else () for plan in plans}
-    name, base = evaluation.count_trivial_baseline(task, rows)
+    name, base = counted.baseline(task, split)
 
     lines = []
     for group in _groups(base):
-        scores = {run: evaluation.estimate_score(counts, group) for run, counts in counted.items()}
+        scores = {run: evaluation.estimate_score(counts, group) for run, counts in of_run.items()}
         chosen = max if task.metric.better == HIGHER else min
         best = chosen(scores, key=lambda run: scores[run].value)  # the first of equal ones
 
-        for run, counts in counted.items():
+        for run, counts in of_run.items():
             # The lexical baseline is not compared with itself.
-            lexical = counted.get(floor or "") if run != floor else None
+            lexical = of_run.get(floor or "") if run != floor else None
             lines.append(
                 BoardRow(
                     task,
@@ -191,7 +195,7 @@ def _lines(
                     evaluation.estimate_difference(counts, lexical, group) if lexical else None,
                     None
                     if run == best
-                    else evaluation.estimate_difference(counts, counted[best], group),
+                    else evaluation.estimate_difference(counts, of_run[best], group),
                     paths[run],
                     optimism.get((run, task.name)) if paths[run] else None,
                 )

@@ -19,7 +19,7 @@ from competition.core.lazy import pd
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
 from competition.scoring.answers import answers, read_values, write_cells
-from competition.scoring.evaluation import Counts, count_answers, graded_rows
+from competition.scoring.evaluation import Counts, GradedRows
 from competition.scoring.task import Kind, Task
 
 _INTEGER_KEYS = {"example_id", "query_id"}  # the others are text, as it stands in the files
@@ -159,7 +159,8 @@ def grade(
         InputError: no test row of the task has a label here, or the answer lacks a row where no
             answer is just wrong.
     """
-    rows = graded_rows(task, examples[examples["split"] == "test"])
+    graded = GradedRows(task, examples[examples["split"] == "test"])
+    rows = graded.examples
     if rows.empty:
         raise InputError(
             f"The test rows of {task.name} have no labels here: only the competition can grade this file."
@@ -177,16 +178,16 @@ def grade(
 
     if task.ranks:
         given = np.where(is_there, given, 0.0)
-        return count_answers(task, rows, given, protocol, ranked=is_there)
+        return graded.count(given, protocol, ranked=is_there)
     if task.metric.reads == "class":
         # No class.
-        return count_answers(task, rows, np.where(is_there, given, -1.0))
+        return graded.count(np.where(is_there, given, -1.0))
     if not is_there.all():
         raise InputError(
             f"{pluralize(int((~is_there).sum()), 'test row')} of {task.name} without an answer, and "
             f"{task.metric.label} has none that is just wrong: answer every row."
         )
-    return count_answers(task, rows, given)
+    return graded.count(given)
 
 
 # --- writing

@@ -1,94 +1,103 @@
 """Tallies of rows, labels and answers: what the diagnoses read beside the table of scores, counted once with it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from competition.core.arrays import Array
 from competition.scoring import evaluation
-from competition.scoring.answers import answers
+from competition.scoring.counted_runs import CountedRuns
+from competition.scoring.evaluation import Counts, GradedRows
+from competition.scoring.metrics import index_queries
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.task import Task
 
 
-def count_tallies(
-    tasks: Iterable[Task],
-    examples: pd.DataFrame,
-    plans: Sequence[RunPlan],
-    runs: Mapping[str, Run],
-    folds: Mapping[str, pd.Series],
-) -> dict[str, Any]:
-    """Return counts for a JSON file.
+class Tallies:
+    """Counts of rows, labels, folds and answers for a JSON file."""
 
-    Args:
-        tasks: of the contest.
-        examples: all examples.
-        plans: the runs.
-        runs: by name.
-        folds: scheme -> the fold of each training row.
+    def __init__(self, counted: CountedRuns, folds: Mapping[str, pd.Series]) -> None:
+        """Count what needs no run.
 
-    Returns:
-        `rows`: split -> rows, queries, the median rows of a query, and the rows of each locale;
-        `folds`: scheme -> the rows of each fold; `labels`: task whose answer is one of some words ->
-        word -> labelled training rows; `answers`: task -> run -> word -> out-of-fold answers for
-        these rows; `fold_scores`: task -> run -> the score of each fold, None where it has no
-        labelled row.
-    """
-    train = examples[examples["split"] == "train"]
-    labels: dict[str, Any] = {}
-    given: dict[str, Any] = {}
-    fold_scores: dict[str, Any] = {}
+        Args:
+            counted: the tasks and the examples.
+            folds: scheme -> the fold of each training row.
+        """
+        self.counted = counted
+        self._folds = folds
+        # The tasks whose answer is one of some words and that have labelled training rows.
+        self._with_words = [
+            task
+            for task in counted.tasks
+            if task.metric.reads in ("class", "level")
+            and len(counted.graded(task, "train").examples)
+        ]
+        self._answers: dict[str, Any] = {task.name: {} for task in self._with_words}
+        self._fold_scores: dict[str, Any] = {task.name: {} for task in counted.tasks}
 
-    for task in tasks:
-        rows = evaluation.graded_rows(task, train)
-        fold_scores[task.name] = {
-            plan.name: _scores_of_folds(task, runs[plan.name], rows)
-            for plan in plans
-            if task.name in plan.tasks
+    def add(self, plan: RunPlan, run: Run, given: Mapping[str, Array]) -> None:
+        """Count the answers of a run that was counted, and its score in each fold.
+
+        Args:
+            plan: of the run.
+            run: with its outputs.
+            given: what `CountedRuns.add` returned.
+        """
+        for task in self.counted.tasks:
+            if task.name in given:
+                graded = self.counted.graded(task, "train")
+                counts = self.counted.counts(task, "train", plan.name)
+                self._fold_scores[task.name][plan.name] = _scores_of_folds(graded, counts, run)
+        for task in self._with_words:
+            if task.name in given:
+                self._answers[task.name][plan.name] = _by_word(task, given[task.name])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was counted.
+
+        Returns:
+            `rows`: split -> rows, queries, the median rows of a query, and the rows of each locale;
+            `folds`: scheme -> the rows of each fold; `labels`: task whose answer is one of some
+            words -> word -> labelled training rows; `answers`: task -> run -> word -> out-of-fold
+            answers for these rows; `fold_scores`: task -> run -> the score of each fold, None where
+            it has no labelled row.
+        """
+        examples = self.counted.examples
+        return {
+            "rows": {str(split): _count_rows(rows) for split, rows in examples.groupby("split")},
+            "folds": {scheme: np.bincount(fold).tolist() for scheme, fold in self._folds.items()},
+            "labels": {
+                task.name: _by_word(task, self.counted.graded(task, "train").truth)
+                for task in self._with_words
+            },
+            "answers": self._answers,
+            "fold_scores": self._fold_scores,
         }
-        if task.metric.reads not in ("class", "level") or rows.empty:
-            continue
-
-        is_class = task.kind == "classify"
-        truth = task.truth(rows) if is_class else task.labels.codes(rows["label"])
-        labels[task.name] = _by_word(task, truth)
-        given[task.name] = {
-            plan.name: _by_word(task, _answers(task, runs[plan.name], rows))
-            for plan in plans
-            if task.name in plan.tasks
-        }
-
-    return {
-        "rows": {str(split): _count_rows(rows) for split, rows in examples.groupby("split")},
-        "folds": {scheme: np.bincount(fold).tolist() for scheme, fold in folds.items()},
-        "labels": labels,
-        "answers": given,
-        "fold_scores": fold_scores,
-    }
 
 
-def _scores_of_folds(task: Task, run: Run, rows: pd.DataFrame) -> list[float | None]:
+def _scores_of_folds(graded: GradedRows, counts: Counts, run: Run) -> list[float | None]:
     """Return the score of each fold of a run on its labelled rows; None where there are none, or none that counts."""
+    place = np.searchsorted(run.held_out["example_id"], graded.examples["example_id"])
+    fold = run.fold[place]  # (rows,)
+    queries, index = index_queries(graded.units)
+    of_query = np.zeros(len(queries), np.int64)
+    of_query[index] = fold
+
     scores: list[float | None] = []
-    for fold in range(int(run.fold.max()) + 1):
-        outputs = run.held_out[run.fold == fold]
-        held_out = rows[rows["example_id"].isin(outputs["example_id"])]
-        score = math.nan
-        if len(held_out):
-            counts = evaluation.count_outputs(task, run.kind, outputs, held_out)
-            if len(counts.values):
-                score = float(counts.statistic(counts.values.sum(0)))
+    is_whole = not graded.task.metric.of_all_rows and bool((of_query[index] == fold).all())
+    for k in range(int(run.fold.max()) + 1):
+        if is_whole:
+            values = counts.values[of_query[np.searchsorted(queries, counts.queries)] == k]
+        else:
+            # Rows of a query are in several folds, or what a row counts depends on all others.
+            rows = graded.examples[fold == k]
+            values = evaluation.count_outputs(graded.task, run.kind, run.held_out, rows).values
+        score = float(counts.statistic(values.sum(0))) if len(values) else math.nan
         scores.append(score if math.isfinite(score) else None)
     return scores
-
-
-def _answers(task: Task, run: Run, rows: pd.DataFrame) -> np.ndarray:
-    """Return a run's out-of-fold answers as indices of words, `(rows,)`."""
-    ids = rows[["example_id"]]
-    outputs = ids.merge(run.held_out, on="example_id", how="left", validate="one_to_one")
-    return answers(task, run.kind, outputs)
 
 
 def _by_word(task: Task, codes: np.ndarray) -> dict[str, int]:

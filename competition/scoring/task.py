@@ -122,7 +122,13 @@ class Kind:
 
     def values(self, outputs: pd.DataFrame) -> Array:
         """Return the columns of the outputs, `(rows, outputs)`."""
-        return outputs[list(self.outputs)].to_numpy(np.float64)
+        names = list(self.outputs)
+        first = outputs.columns.get_loc(names[0])
+        # Columns that lie side by side are not copied.
+        beside = outputs.iloc[:, first : first + len(names)] if isinstance(first, int) else outputs
+        if list(beside.columns) != names:
+            beside = outputs[names]
+        return beside.to_numpy(np.float64)
 
     def numeric_target(self, examples: pd.DataFrame) -> Array:
         """Return the target of each example, `(rows,)`: a class index, a gain or a rating in 0..1; NaN if unknown."""

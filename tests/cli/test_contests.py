@@ -281,7 +281,7 @@ def test_binary_by_auc(tmp_path: Path) -> None:
     # The report counts the pairs of a group within the group.
     evidence = Evidence(Pipeline(Workspace(workspace)))
     task = evidence.pipeline.plan.contest.tasks["relevance"]
-    table = breakdown(evidence, task).set_index(["run", "by", "group"])
+    table = breakdown(evidence, [task]).set_index(["run", "by", "group"])
     held_out = pd.read_parquet(Workspace(workspace).oof_fold("lexical", 0))
     labels = evidence.rows(task).set_index("example_id")["label"].loc[held_out["example_id"]]
     expected = roc_auc_score(labels.astype(int), held_out["p_1"])

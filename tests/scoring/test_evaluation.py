@@ -63,8 +63,10 @@ def test_order_of_rows_changes_nothing() -> None:
 def test_queries_without_gain_are_left_out_or_score_zero_by_protocol() -> None:
     examples = frame("EIII", [1, 1, 2, 2])
     score = np.array([2.0, 1.0, 2.0, 1.0])
-    paper = evaluation.count_answers(TASKS["task1"], examples, score)
-    script = evaluation.count_answers(TASKS["task1"], examples, score, protocol="official_script")
+    paper = evaluation.GradedRows(TASKS["task1"], examples).count(score)
+    script = evaluation.GradedRows(TASKS["task1"], examples).count(
+        score, protocol="official_script"
+    )
     assert (paper.ungraded, mean(paper.values.sum(0))) == (1, 1.0)
     assert (script.ungraded, mean(script.values.sum(0))) == (1, 0.5)
 
@@ -72,19 +74,19 @@ def test_queries_without_gain_are_left_out_or_score_zero_by_protocol() -> None:
 def test_the_protocol_swaps_substitutes_and_complements() -> None:
     examples = frame("SC", [1, 1])
     as_listed = np.array([2.0, 1.0])
-    script = evaluation.count_answers(
-        TASKS["task1"], examples, as_listed, protocol="official_script"
+    script = evaluation.GradedRows(TASKS["task1"], examples).count(
+        as_listed, protocol="official_script"
     )
     expected = (0.01 + 0.1 / math.log2(3)) / (0.1 + 0.01 / math.log2(3))
     assert script.values[0, 0] == pytest.approx(expected)
-    assert evaluation.count_answers(TASKS["task1"], examples, as_listed).values[0, 0] == 1
+    assert evaluation.GradedRows(TASKS["task1"], examples).count(as_listed).values[0, 0] == 1
 
 
 def test_groups_count_queries_that_can_move_and_deep_ones() -> None:
     deep = frame("E" * 6 + "I" * 6, [3] * 12)
     examples = pd.concat([frame("EE", [1, 1]), frame("ES", [2, 2], "jp"), deep], ignore_index=True)
     examples["example_id"] = range(len(examples))
-    counts = evaluation.count_answers(TASKS["task1"], examples, np.zeros(len(examples)))
+    counts = evaluation.GradedRows(TASKS["task1"], examples).count(np.zeros(len(examples)))
     sizes = {name: int(members.sum()) for name, members in counts.groups.items()}
     assert sizes == {"all": 3, "us": 2, "jp": 1, "can move": 2, "10+ products": 1}
 
@@ -95,11 +97,11 @@ def test_groups_count_queries_that_can_move_and_deep_ones() -> None:
 def test_lists_of_full_depth_lead_from_20_on(deep: int, group: str) -> None:
     labels, queries = "ES" * 5 * deep + "EI" * 30, [i // 10 for i in range(10 * deep)]
     examples = frame(labels, queries + [100 + i // 2 for i in range(60)])
-    counts = evaluation.count_answers(TASKS["task1"], examples, np.zeros(len(examples)))
+    counts = evaluation.GradedRows(TASKS["task1"], examples).count(np.zeros(len(examples)))
     assert evaluation.leading_group(counts) == group
     assert (
         evaluation.leading_group(
-            evaluation.count_answers(TASKS["task2"], examples, np.zeros(len(examples)))
+            evaluation.GradedRows(TASKS["task2"], examples).count(np.zeros(len(examples)))
         )
         == "all"
     )
@@ -107,19 +109,19 @@ def test_lists_of_full_depth_lead_from_20_on(deep: int, group: str) -> None:
 
 def test_a_difference_with_itself_is_zero_and_other_queries_are_refused() -> None:
     examples = frame("ESCIIEEI", [1, 1, 1, 1, 2, 2, 3, 3])
-    counts = evaluation.count_answers(TASKS["task2"], examples, np.zeros(8))
+    counts = evaluation.GradedRows(TASKS["task2"], examples).count(np.zeros(8))
     same = evaluation.estimate_difference(counts, counts)
     assert same.value == 0
     assert not same.differs
     with pytest.raises(ValueError, match="same queries"):
         evaluation.estimate_difference(
-            counts, evaluation.count_answers(TASKS["task2"], examples.head(4), np.zeros(4))
+            counts, evaluation.GradedRows(TASKS["task2"], examples.head(4)).count(np.zeros(4))
         )
 
 
 def test_the_constant_answer_scores_the_share_of_its_class() -> None:
     examples = frame("EEESCI", [1, 1, 2, 2, 3, 3])
-    name, counts = evaluation.count_trivial_baseline(TASKS["task2"], examples)
+    name, counts = evaluation.GradedRows(TASKS["task2"], examples).count_trivial_baseline()
     assert name == "all exact"
     assert evaluation.estimate_metrics(counts)["micro-F1"]["all"].value == pytest.approx(3 / 6)
 

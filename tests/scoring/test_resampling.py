@@ -1,4 +1,6 @@
-"""Resampled sums: those of draws that are made once, kept for who asks again."""
+"""Resampled sums: those of draws that results share, the same bits whichever results are beside them."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -6,15 +8,16 @@ import pytest
 from competition.scoring import resampling
 from competition.scoring.intervals import bootstrap, paired_difference
 from competition.scoring.metrics import macro_f1, mean
-from competition.scoring.resampling import draw, resampled_sums
+from competition.scoring.resampling import draw, resample
 
 QUERIES = 60
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> None:
-    """Forget what other tests have left."""
-    resampling._sums.clear()
+def nothing_kept() -> Iterator[None]:
+    """Forget what other tests have drawn, and what these have."""
+    resampling._draws.cache_clear()
+    yield
     resampling._draws.cache_clear()
 
 
@@ -27,37 +30,42 @@ def test_sums_are_those_of_the_queries_that_are_drawn() -> None:
     values = counts(1)
     drawn = np.random.default_rng(7).integers(0, QUERIES, (5, QUERIES))  # as `draw` draws
     expected = values[drawn].sum(1)
-    np.testing.assert_array_equal(resampled_sums(values, 7, 5), expected)
+    (result,) = resample([values], 7, 5)
+    np.testing.assert_array_equal(result.sums, expected)
+    assert result.total.tolist() == values.sum(0).tolist()
+    assert result.queries == QUERIES
     times = draw(np.random.default_rng(7), QUERIES, 5)
     assert times.sum(1).tolist() == [QUERIES] * 5
     np.testing.assert_array_equal(times @ values, expected)
 
 
 def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = resampled_sums(counts(1), 7, 20)
-    resampling._sums.clear()
+    (whole,) = resample([counts(1)], 7, 20)
     resampling._draws.cache_clear()
     monkeypatch.setattr(resampling, "CHUNK", 3 * QUERIES)
-    np.testing.assert_array_equal(resampled_sums(counts(1), 7, 20), whole)
+    np.testing.assert_array_equal(resample([counts(1)], 7, 20)[0].sums, whole.sums)
 
 
-def test_sums_are_kept_by_what_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = resampled_sums(counts(1), 7, 20)
-    assert resampled_sums(counts(1), 7, 20) is first
-    others = [
-        resampled_sums(counts(2), 7, 20),
-        resampled_sums(counts(1), 8, 20),
-        resampled_sums(counts(1), 7, 19),
-        resampled_sums(counts(1, 3)[:, :2], 7, 20),
-    ]
-    assert not any(other is first for other in others)
-    with pytest.raises(ValueError, match="read-only"):
-        first[0] = 0
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 3e5])
+def test_a_result_has_the_same_sums_beside_others_and_in_any_order(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    values = [np.column_stack([rng.random(QUERIES) * scale, np.ones(QUERIES)]) for _ in range(9)]
+    together = resample(values, 7, 20)
+    for each, result in zip(values, together, strict=True):
+        np.testing.assert_array_equal(resample([each], 7, 20)[0].sums, result.sums)
+    for result, back in zip(together, resample(values[::-1], 7, 20)[::-1], strict=True):
+        np.testing.assert_array_equal(result.sums, back.sums)
+    # What is rounded is less than the last digit of a sum.
+    drawn = np.random.default_rng(7).integers(0, QUERIES, (20, QUERIES))
+    np.testing.assert_allclose(together[0].sums, values[0][drawn].sum(1), rtol=1e-14)
 
-    monkeypatch.setattr(resampling, "_KEPT_SUMS", 5)
-    resampled_sums(counts(3), 7, 20)  # the sixth
-    assert len(resampling._sums) == 5
-    assert resampled_sums(counts(1), 7, 20) is not first
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_values_without_bounds_stay_as_they_are() -> None:
+    values = np.column_stack([np.full(QUERIES, np.inf), np.zeros(QUERIES)])
+    (result,) = resample([values], 7, 3)
+    assert not np.isfinite(result.sums[:, 0]).any()
+    assert result.sums[:, 1].tolist() == [0, 0, 0]
 
 
 def test_many_queries_have_the_intervals_that_few_have(monkeypatch: pytest.MonkeyPatch) -> None:

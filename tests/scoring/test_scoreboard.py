@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.scoring.counted_runs import CountedRuns
 from competition.scoring.evaluation import MOVABLE
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.scoreboard import best_runs, leading_lines, scoreboard
@@ -46,9 +47,11 @@ def board() -> pd.DataFrame:
     wrong = TRUTH.copy()
     wrong[:10] = np.where(TRUTH[:10] == TRUTH[0], TRUTH[1], TRUTH[0])
     made = [run("wrong", wrong), run("right", TRUTH)]
-    plans, runs = [plan for plan, _ in made], {each.name: each for _, each in made}
+    counted = CountedRuns(CONTEST.tasks.values(), examples())
+    for plan, outputs in made:
+        counted.add(plan, outputs)
     floors = dict.fromkeys(TASKS, "wrong")
-    return scoreboard(CONTEST.tasks.values(), examples(), plans, runs, floors)
+    return scoreboard(counted, [plan for plan, _ in made], floors)
 
 
 def test_each_run_is_compared_with_the_best_of_its_group(board: pd.DataFrame) -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from competition.scoring.counted_runs import CountedRuns
 from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.tallies import count_tallies
+from competition.scoring.tallies import Tallies
 from tests.esci import CONTEST, KINDS, TASKS
 
 QUERIES = [1, 1, 1, 2, 3, 3]
@@ -32,9 +33,12 @@ def test_rows_labels_and_answers_are_counted() -> None:
     kind = KINDS["classes"]
     plan = RunPlan("c1", kind, kind.tasks, "comp train", ())
     held_out = outputs(0, 0, 0, 3)
-    runs = {"c1": Run("c1", kind, held_out, np.array([0, 0, 0, 2]), outputs(0, 0))}
+    run = Run("c1", kind, held_out, np.array([0, 0, 0, 2]), outputs(0, 0))
     folds = {"five": pd.Series([0, 0, 0, 2], index=range(4))}
-    counts = count_tallies(CONTEST.tasks.values(), EXAMPLES, [plan], runs, folds)
+    counted = CountedRuns(CONTEST.tasks.values(), EXAMPLES)
+    tallies = Tallies(counted, folds)
+    tallies.add(plan, run, counted.add(plan, run))
+    counts = tallies.as_json()
 
     assert counts["folds"] == {"five": [3, 0, 1]}
     assert counts["rows"] == {

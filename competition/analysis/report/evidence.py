@@ -1,47 +1,70 @@
 """The evidence of a report: the complete runs of a workspace against their labels, and the missing runs."""
 
+from collections.abc import Sequence
 from functools import cache, cached_property
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from competition.analysis.report.query_groups import group_queries
+from competition.analysis.report.run_answers import RunAnswers, summarise
 from competition.core.commands import command_for
+from competition.core.console import progress
 from competition.core.errors import CompError
+from competition.core.threads import cores, side_by_side
+from competition.data.store import product_rows
 from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
-from competition.scoring.evaluation import Counts
+from competition.scoring.counted_runs import CountedRuns
+from competition.scoring.evaluation import Counts, GradedRows
 from competition.scoring.optimism import read_optimism
-from competition.scoring.predictions import Run, RunPlan
+from competition.scoring.predictions import RunPlan
 from competition.scoring.scoreboard import best_first, best_runs, scoreboard
-from competition.scoring.task import Kind, Task
+from competition.scoring.task import Task
 
 
 class Evidence:
-    """Reads the complete runs, each file once; a run that is not complete has the error of its reading."""
+    """Reads the complete runs, one after the other; a run that is not complete has the error of its reading."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.workspace = pipeline.workspace
         # Of the complete runs, in the order of competition.toml.
         self.plans: list[RunPlan] = []
-        self.runs: dict[str, Run] = {}
         self.missing: dict[str, str] = {}  # other runs -> the reason
-        self._counted: dict[tuple[str, int], Counts] = {}
+        self.counted = CountedRuns(pipeline.plan.contest.tasks.values(), self.examples)
+        self._answers: dict[tuple[str, str], RunAnswers] = {}  # by task and run
         # By what is drawn, the ids of rows and the groups of their queries: tasks may have the same rows.
         self._grouped: list[tuple[str, NDArray[np.int64], dict[str, pd.Series]]] = []
 
-        for plan in pipeline.plan.runs():
-            try:
-                run = pipeline.tables.read_run(plan)
-                self._check_card(plan)
-            except CompError as error:
-                self.missing[plan.name] = self.relative(str(error))
-            else:
-                self.runs[plan.name] = run
-                self.plans.append(plan)
+        plans = pipeline.plan.runs()
+        with progress("runs", len(plans), "runs") as work:
+            # The first one lays out what the others share. One more than there are cores, since
+            # some wait for a file or for Python's lock.
+            others = side_by_side(self._read, plans[1:], at_once=cores() + 1)
+            read = chain(map(self._read, plans[:1]), others)
+            for plan, error in zip(plans, read, strict=True):
+                work.advance(1)
+                if error is None:
+                    self.plans.append(plan)
+                else:
+                    self.missing[plan.name] = self.relative(str(error))
+
+    def _read(self, plan: RunPlan) -> CompError | None:
+        """Count a run and keep what the page shows of its answers; return why it is not complete, if so."""
+        try:
+            run = self.pipeline.tables.read_run(plan)
+            self._check_card(plan)
+        except CompError as error:
+            return error
+
+        for name, answer in self.counted.add(plan, run).items():
+            graded = self.graded(self.pipeline.plan.contest.tasks[name])
+            self._answers[name, plan.name] = summarise(graded, plan.kind, run.held_out, answer)
+        return None
 
     def _check_card(self, plan: RunPlan) -> None:
         """Raise CompError where an ensemble was cut off behind its outputs, before its card says what it learned."""
@@ -62,6 +85,15 @@ class Evidence:
         return self.pipeline.tables.products
 
     @cached_property
+    def _position(self) -> NDArray[np.int64]:
+        return product_rows(self.examples, self.products)
+
+    def position(self, rows: pd.DataFrame) -> NDArray[np.int64]:
+        """Return the position in `products` of each row's product, `(rows,)`; -1 where it is not there."""
+        # Examples are sorted by their ids.
+        return self._position[np.searchsorted(self.examples["example_id"], rows["example_id"])]
+
+    @cached_property
     def fold(self) -> pd.Series:
         """The fold of each training row, by example_id: of the scheme of ensembles, if a run has it."""
         schemes = [plan.scheme for plan in self.plans]
@@ -71,17 +103,14 @@ class Evidence:
     def floor(self) -> str | None:
         """The lexical baseline, if it is complete."""
         name = self.pipeline.recipes.lexical_baseline
-        return name if name in self.runs else None
+        return name if any(plan.name == name for plan in self.plans) else None
 
     @cached_property
     def board(self) -> pd.DataFrame:
         """The lines of `reports/scores.csv` as `comp run` writes them, of the complete runs."""
         floors = dict.fromkeys(self.pipeline.plan.contest.tasks, self.floor) if self.floor else {}
         optimism = read_optimism(self.workspace, self.plans)
-        tasks = self.pipeline.plan.contest.tasks.values()
-        return scoreboard(
-            tasks, self.examples, self.plans, self.runs, floors, optimism, self._count
-        )
+        return scoreboard(self.counted, self.plans, floors, optimism)
 
     @cached_property
     def best(self) -> dict[str, str]:
@@ -93,32 +122,27 @@ class Evidence:
         """The tasks that a complete run answers and whose out-of-fold rows have labels."""
         return [self.pipeline.plan.contest.tasks[name] for name in self.best]
 
-    @cache  # noqa: B019 - one Evidence per report
-    def rows(self, task: Task) -> pd.DataFrame:
+    def graded(self, task: Task) -> GradedRows:
         """Return the labelled training rows of a task."""
-        return evaluation.graded_rows(task, self.examples[self.examples["split"] == "train"])
+        return self.counted.graded(task, "train")
 
-    @cache  # noqa: B019
+    def rows(self, task: Task) -> pd.DataFrame:
+        """Return these rows as a table."""
+        return self.graded(task).examples
+
+    @cache  # noqa: B019 - one Evidence per report
     def counts(self, task: Task) -> dict[str, Counts]:
         """Return the counts of each run's out-of-fold outputs against the labels of a task, best first."""
-        counts = {}
-        for name in self.lines(task)["run"]:
-            run = self.runs[name]
-            counts[name] = self._count(task, run.kind, run.held_out, self.rows(task))
-        return counts
+        runs = self.lines(task)["run"]
+        return {run: self.counted.counts(task, "train", run) for run in runs}
 
-    def _count(self, task: Task, kind: Kind, outputs: pd.DataFrame, rows: pd.DataFrame) -> Counts:
-        """Return the counts of some outputs, which the board and the sections share."""
-        # The runs are kept as long as their counts, so that no other frame gets the id of one.
-        key = (task.name, id(outputs))
-        if key not in self._counted:
-            self._counted[key] = evaluation.count_outputs(task, kind, outputs, rows)
-        return self._counted[key]
+    def answers(self, task: Task) -> dict[str, RunAnswers]:
+        """Return what the page shows of each run's out-of-fold answers to a task, best first."""
+        return {run: self._answers[task.name, run] for run in self.counts(task)}
 
-    @cache  # noqa: B019
     def baseline(self, task: Task) -> tuple[str, Counts]:
         """Return the name and the counts of the trivial baseline."""
-        return evaluation.count_trivial_baseline(task, self.rows(task))
+        return self.counted.baseline(task, "train")
 
     @cache  # noqa: B019
     def query_groups(self, task: Task) -> dict[str, pd.Series]:
@@ -131,7 +155,8 @@ class Evidence:
                 return groups
 
         rows = rows.assign(fold=self.fold.loc[ids].to_numpy())
-        groups = group_queries(rows, unit, self.pipeline.plan.contest, self.products)
+        contest, position = self.pipeline.plan.contest, self.position(rows)
+        groups = group_queries(rows, unit, contest, self.products, position)
         self._grouped.append((unit, ids, groups))
         return groups
 
@@ -143,7 +168,8 @@ class Evidence:
 
         plan, named = self.pipeline.plan, self.pipeline.recipes.submission()
         runs = {task: plan.run(run, task).name for task, run in named.items()}
-        return {task: run for task, run in runs.items() if run in self.runs}
+        complete = {plan.name for plan in self.plans}
+        return {task: run for task, run in runs.items() if run in complete}
 
     def answer(self, task: Task) -> str:
         """Return the run that answers a task: the submitted one, else the best."""
@@ -174,11 +200,13 @@ class Evidence:
             lines = board[of_task & (board["group"] == "all")]
         return best_first(lines)
 
-    def outputs(self, task: Task, run: str) -> pd.DataFrame:
-        """Return the rows of a task with a run's out-of-fold outputs, joined by example_id."""
-        held_out = self.runs[run].held_out
+    def outputs(self, task: Task, run: str, queries: Sequence[int] | None = None) -> pd.DataFrame:
+        """Return the rows of a task, or of some queries, with a run's out-of-fold outputs, joined by example_id."""
+        held_out = self.pipeline.tables.read_run(self.plan(run)).held_out
         # A task may be called as an output is.
         rows = self.rows(task).drop(columns=list(self.pipeline.plan.contest.tasks))
+        if queries is not None:
+            rows = rows[rows["query_id"].isin(queries)]
         return rows.merge(held_out, on="example_id", how="left", validate="one_to_one")
 
     def representatives(self, task: Task) -> list[str]:
@@ -193,8 +221,11 @@ class Evidence:
 
     def is_ensemble(self, run: str) -> bool:
         """Return whether a run is an ensemble."""
-        plan = next(plan for plan in self.plans if plan.name == run)
-        return plan.command.startswith("comp stack")
+        return self.plan(run).command.startswith("comp stack")
+
+    def plan(self, run: str) -> RunPlan:
+        """Return the plan of a complete run."""
+        return next(plan for plan in self.plans if plan.name == run)
 
     def relative(self, sentence: str) -> str:
         """Return an error message without the path of the workspace."""

@@ -1,9 +1,6 @@
 """The sections on models: calibration, confusion and disagreement."""
 
-from collections.abc import Mapping
-
 import numpy as np
-import pandas as pd
 
 from competition.analysis.report import charts
 from competition.analysis.report.blocks import (
@@ -22,14 +19,11 @@ from competition.analysis.report.reliability import (
     agreement,
     confusion_matrix,
     disagreement,
-    first_products,
-    reliability,
 )
-from competition.core.arrays import Array, Codes
+from competition.core.arrays import Codes
 from competition.core.errors import pluralize
-from competition.scoring.answers import answers
 from competition.scoring.evaluation import MOVABLE
-from competition.scoring.task import Kind, Task
+from competition.scoring.task import Task
 
 # --- confusion
 
@@ -40,13 +34,10 @@ def confusions(evidence: Evidence) -> Section:
     for task in evidence.tasks:
         if not task.classes:
             continue
-        labels = task.truth(evidence.rows(task))
+        labels = evidence.graded(task).truth
         items = []
-        for run in evidence.counts(task):
-            outputs = evidence.outputs(task, run)
-            answer = answers(task, evidence.runs[run].kind, outputs)
-            predicted = _most_probable(answer).astype(np.int64)
-            counts = confusion_matrix(labels, predicted, len(task.classes))
+        for run, codes in _codes(evidence, task).items():
+            counts = confusion_matrix(labels, codes, len(task.classes))
             items.append(_confusion(task, run, counts))
         blocks.append(Multiples(task.name, items))
 
@@ -76,13 +67,12 @@ def calibrations(evidence: Evidence) -> Section:
     """Return the section that compares expected with observed values, per task and run."""
     blocks: list[Block] = []
     for task in evidence.tasks:
-        # A run is judged on the task that it is trained for. A bare score has no scale.
-        items = []
-        for run in evidence.counts(task):
-            kind = evidence.runs[run].kind
-            if kind.primary == task.name and kind.role != "score":
-                expected, observed = expectation(task, kind, evidence.outputs(task, run))
-                items.append(_calibration(task, run, reliability(expected, observed)))
+        # A run is judged on the task that it is trained for.
+        items = [
+            _calibration(task, run, each.reliability)
+            for run, each in evidence.answers(task).items()
+            if each.reliability is not None
+        ]
         if items:
             horizontal, vertical = axes(task)
             blocks.append(Multiples(f"{task.name}: {horizontal} against {vertical}", items))
@@ -98,7 +88,7 @@ def calibrations(evidence: Evidence) -> Section:
 
 
 def axes(task: Task) -> tuple[str, str]:
-    """Return what `expectation` expects and observes, in words."""
+    """Return what `run_answers.expectation` expects and observes, in words."""
     if task.ranks:
         return "expected gain", "mean gain"
     if task.kind == "rate":
@@ -106,24 +96,6 @@ def axes(task: Task) -> tuple[str, str]:
     if task.positive is not None:
         return f"probability of {task.positive}", f"share that is {task.positive}"
     return "probability of the answer", "share that is right"
-
-
-def expectation(task: Task, kind: Kind, rows: pd.DataFrame) -> tuple[Array, Array]:
-    """Return the expected and the observed value of each row, both `(rows,)`, with the meaning of `axes`."""
-    values = kind.values(rows)  # (rows, outputs)
-    if task.kind == "rate":
-        # Before they become levels.
-        ratings = task.labels.expected_number(values) if kind.is_classes else values[:, 0]
-        return ratings, task.labels.numbers(rows["label"])
-    if task.ranks:
-        return answers(task, kind, rows), task.labels.gain(rows["label"])
-
-    codes = task.truth(rows)
-    if task.positive is not None:
-        return values[:, 0], codes.astype(np.float64)
-    # The probability of the answer, and whether it is right.
-    is_right = _most_probable(answers(task, kind, rows)) == codes
-    return values.max(axis=1), is_right.astype(np.float64)
 
 
 def _calibration(task: Task, run: str, bins: Reliability) -> Figure:
@@ -157,22 +129,16 @@ def disagreements(evidence: Evidence) -> Section:
 
 
 def _disagreement(evidence: Evidence, task: Task) -> Matrix:
-    rows = evidence.rows(task)
-    by_run = {
-        run: answers(task, evidence.runs[run].kind, evidence.outputs(task, run))
-        for run in evidence.counts(task)
-    }
-    if not task.ranks:
-        title = task.name
-        by_run = {run: _most_probable(answer) for run, answer in by_run.items()}
-        truth = task.truth(rows) if task.classes else task.labels.codes(rows["label"])
-        right, wrong = agreement(by_run, truth)
-        note = f"All runs are right on {right:.1%} of the rows, none on {wrong:.1%}."
-    else:
+    if task.ranks:
         title = f"{task.name}, another product first"
-        by_run = _first_products(evidence, task, by_run)
+        by_run = _first_products(evidence, task)
         queries = len(next(iter(by_run.values())))
         note = f"Shares of the {pluralize(queries, 'query', 'queries')} whose order matters."
+    else:
+        title = task.name
+        by_run = _codes(evidence, task)
+        right, wrong = agreement(by_run, evidence.graded(task).truth)
+        note = f"All runs are right on {right:.1%} of the rows, none on {wrong:.1%}."
 
     # The least disagreement has the faintest tint.
     shares = disagreement(by_run)  # (runs, runs)
@@ -186,18 +152,16 @@ def _disagreement(evidence: Evidence, task: Task) -> Matrix:
     return Matrix(title, "", list(by_run), lines, note)
 
 
-def _most_probable(answer: Array) -> Array:
-    """Return classes or levels as they are, `(rows,)`; of probabilities the most probable class."""
-    return np.asarray(answer.argmax(axis=1), np.float64) if answer.ndim == 2 else answer
+def _codes(evidence: Evidence, task: Task) -> dict[str, np.ndarray]:
+    """Return the class or level that each run gives each row, `(rows,)`."""
+    given = {run: each.codes for run, each in evidence.answers(task).items()}
+    return {run: codes for run, codes in given.items() if codes is not None}
 
 
-def _first_products(
-    evidence: Evidence, task: Task, scores: Mapping[str, Array]
-) -> dict[str, np.ndarray]:
+def _first_products(evidence: Evidence, task: Task) -> dict[str, np.ndarray]:
     """Return what each run ranks first, `(queries,)`, of the queries whose order changes their score."""
-    rows, (_, counts) = evidence.rows(task), evidence.baseline(task)
+    _, counts = evidence.baseline(task)
     movable = counts.queries[counts.groups[MOVABLE]]
-    return {
-        run: first_products(rows, score).reindex(movable).to_numpy()
-        for run, score in scores.items()
-    }
+    place = np.searchsorted(evidence.graded(task).lists.queries, movable)
+    first = {run: each.first for run, each in evidence.answers(task).items()}
+    return {run: products[place] for run, products in first.items() if products is not None}

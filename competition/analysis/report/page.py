@@ -134,9 +134,10 @@ def _minute(path: Path) -> str:
 
 def _rows(evidence: Evidence, split: str, purpose: str) -> str:
     """Return the size of a split in words."""
-    rows = evidence.examples[evidence.examples["split"] == split]
-    queries = pluralize(rows["query_id"].nunique(), "query", "queries")
-    return f"{pluralize(len(rows), 'row')} of {queries} {purpose}"
+    of_split = (evidence.examples["split"] == split).to_numpy()
+    query_ids = evidence.examples["query_id"][of_split]
+    queries = pluralize(query_ids.nunique(), "query", "queries")
+    return f"{pluralize(len(query_ids), 'row')} of {queries} {purpose}"
 
 
 def _missing_runs(evidence: Evidence) -> list[str]:
@@ -148,7 +149,8 @@ def _missing_runs(evidence: Evidence) -> list[str]:
 
 
 def _data(evidence: Evidence) -> Section:
-    table = describe(evidence.pipeline.plan.contest, evidence.examples, evidence.products)
+    contest, examples = evidence.pipeline.plan.contest, evidence.examples
+    table = describe(contest, examples, evidence.products, evidence.position(examples))
     rows = [
         [text(name), *(number(float(count)) for count in counts)]
         for name, *counts in table.itertuples()

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.data.folds import normalise_each
-from competition.data.store import product_rows
 from competition.scoring.contest import Contest
+from competition.scoring.metrics import first_places, index_queries
 
 # The least value of each range; the last range is open.
 LENGTHS = (1, 11, 21, 31, 41)  # characters, since not every language puts spaces between words
@@ -21,7 +22,11 @@ _NEGATIONS_INSIDE = ("なし", "ない", "以外")
 
 
 def group_queries(
-    rows: pd.DataFrame, unit: str, contest: Contest, products: pd.DataFrame
+    rows: pd.DataFrame,
+    unit: str,
+    contest: Contest,
+    products: pd.DataFrame,
+    position: NDArray[np.int64],
 ) -> dict[str, pd.Series]:
     """Return, for each grouping, the group of each query: an ordered category by query_id.
 
@@ -30,17 +35,19 @@ def group_queries(
         unit: `query_id`; `example_id` where folds are of rows, whose groups are then those of rows.
         contest: that the rows are of.
         products: of the contest.
+        position: of each row's product, see `store.product_rows`.
     """
-    rows = rows.assign(products=rows.groupby("query_id")["query_id"].transform("size"))
-    columns = ["query_id", "locale", "fold", "query", "products"]
-    first = rows.set_index(unit, drop=False)[columns]
-    first = first[~first.index.duplicated()].sort_index()
+    _, query = index_queries(rows["query_id"].to_numpy())  # (rows,)
+    units, index = index_queries(rows[unit].to_numpy())
+    place = first_places(index, len(units))
+    first = rows[["query_id", "locale", "fold", "query"]].iloc[place].set_axis(units)
+    first["products"] = np.bincount(query)[query[place]]
 
     groups: dict[str, pd.Series] = {}
     known = [each.name for each in contest.locales if (first["locale"] == each.name).any()]
     if known:
         groups["locale"] = _ordered(first["locale"], known)
-    names = what_queries_hold(rows, contest, products)
+    names = what_queries_hold(rows, contest, products, position)
     groups[CONTENT] = first["query_id"].map(names).astype(names.dtype)
     groups[DEPTH] = _ranges(first["products"], DEPTHS)
     groups["characters of the query"] = _ranges(first["query"].str.len(), LENGTHS)
@@ -49,32 +56,36 @@ def group_queries(
     return groups
 
 
-def what_queries_hold(rows: pd.DataFrame, contest: Contest, products: pd.DataFrame) -> pd.Series:
+def what_queries_hold(
+    rows: pd.DataFrame, contest: Contest, products: pd.DataFrame, position: NDArray[np.int64]
+) -> pd.Series:
     """Return what each query holds, an ordered category by query_id: the first that fits.
 
     That is a negation, or a value of a category field of one of its own products, such as their
     brand or color, as whole words where a script has spaces; else a number; else nothing.
     """
-    queries = rows[["query_id", "query"]].drop_duplicates("query_id").set_index("query_id")
-    query = normalise_each(queries["query"])
-    named = pd.Series(NOTHING, queries.index, dtype=object)
+    ids, index = index_queries(rows["query_id"].to_numpy())
+    queries = rows["query"].iloc[first_places(index, len(ids))].set_axis(ids)
+    query = normalise_each(queries)
+    named = pd.Series(NOTHING, ids, dtype=object)
     named[query.str.contains(r"\d", regex=True)] = NUMBER
 
-    position = product_rows(rows, products)
     listed = position >= 0
     titles = {field: f"a {field}" for field in contest.categories}
+    used, product = index_queries(position[listed])  # (rows,) the place of its product in `used`
+    padded = (" " + query + " ").to_numpy()  # (queries,)
     # The first field wins, so it comes last.
     for field in reversed(contest.categories):
-        pairs = pd.DataFrame(
-            {
-                "query_id": rows["query_id"].to_numpy()[listed],
-                "value": products[field].to_numpy()[position[listed]],
-            }
-        ).drop_duplicates()
-        pairs["value"] = normalise_each(pairs["value"])
-        texts = query.loc[pairs["query_id"]]
-        hits = [_holds(text, value) for text, value in zip(texts, pairs["value"], strict=True)]
-        named[pairs["query_id"].to_numpy()[hits]] = titles[field]
+        value, distinct = pd.factorize(normalise_each(products[field].iloc[used]))
+        # A query and a value in one number, each pair once.
+        number = index[listed] * len(distinct) + value[product]
+        pairs: NDArray[np.int64] = np.asarray(pd.unique(number))
+        of_query, of_value = pairs // max(len(distinct), 1), pairs % max(len(distinct), 1)
+
+        names = np.array([_as_words(name) for name in distinct], object)
+        texts = zip(names[of_value], padded[of_query], strict=True)
+        hits = [bool(name) and name in text for name, text in texts]
+        named.iloc[of_query[hits]] = titles[field]
 
     negated = [_is_negated(text) for text in query]
     named[negated] = NEGATION
@@ -87,11 +98,9 @@ def _is_negated(query: str) -> bool:
     )
 
 
-def _holds(query: str, value: str) -> bool:
-    """Return whether a query holds a value; scripts without spaces have no whole words."""
-    if not value:
-        return False
-    return f" {value} " in f" {query} " if value.isascii() else value in query
+def _as_words(name: str) -> str:
+    """Return a name as it stands in a padded text: as whole words, but in scripts without spaces."""
+    return f" {name} " if name and name.isascii() else name
 
 
 def _ordered(values: pd.Series, names: list[str]) -> pd.Series:

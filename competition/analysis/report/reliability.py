@@ -33,13 +33,28 @@ def reliability(expected: Array, observed: Array, bins: int = BINS) -> Reliabili
         observed: the outcome (0 or 1), or the gain, `(rows,)`.
         bins: at most; fewer where there are fewer rows.
     """
-    order = np.argsort(expected, kind="stable")
-    # Fewer rows than bins leave empty chunks.
-    chunks = [chunk for chunk in np.array_split(order, bins) if len(chunk)]
+    number = min(bins, len(expected))  # fewer rows than bins leave none empty
+    sizes = np.array([len(part) for part in np.array_split(np.empty(len(expected)), number)])
+    starts = np.r_[
+        0, np.cumsum(sizes)[:-1]
+    ]  # (bins,) the place of the first row, as rows are sorted
+
+    # A sort of the values alone takes a tenth of the time of one of their places.
+    ascending = np.sort(expected)
+    least = ascending[starts]  # (bins,)
+    of_row = np.zeros(len(expected), np.int16)
+    for value in least[1:]:  # few: several times as fast as to search them
+        of_row += expected >= value
+    parted = ascending[starts[1:] - 1] == least[1:]
+    for value in np.unique(least[1:][parted]):
+        equal = np.flatnonzero(expected == value)  # in the order of rows
+        place = np.count_nonzero(expected < value) + np.arange(len(equal))
+        of_row[equal] = np.searchsorted(starts, place, side="right") - 1
+
     return Reliability(
-        expected=np.array([expected[chunk].mean() for chunk in chunks]),
-        observed=np.array([observed[chunk].mean() for chunk in chunks]),
-        rows=np.array([len(chunk) for chunk in chunks]),
+        expected=np.bincount(of_row, expected, number) / sizes,
+        observed=np.bincount(of_row, observed, number) / sizes,
+        rows=sizes,
     )
 
 
@@ -53,13 +68,21 @@ def confusion_matrix(truth: Codes, predicted: Codes, classes: int) -> Codes:
 def disagreement(answers: Mapping[str, np.ndarray]) -> Array:
     """Return the share of rows, or queries, to which two models give different answers, `(models, models)`."""
     each = list(answers.values())
-    return np.array([[float((one != other).mean()) for other in each] for one in each])
+    shares = np.zeros((len(each), len(each)))
+    for i, one in enumerate(each):
+        for j, other in enumerate(each[:i]):
+            shares[i, j] = shares[j, i] = np.count_nonzero(one != other) / len(one)
+    return shares
 
 
-def agreement(answers: Mapping[str, np.ndarray], truth: Codes) -> tuple[float, float]:
+def agreement(answers: Mapping[str, np.ndarray], truth: np.ndarray) -> tuple[float, float]:
     """Return the share of rows that every model answers correctly, and the share that none does."""
-    right = np.array([each == truth for each in answers.values()])  # (models, rows)
-    return float(right.all(axis=0).mean()), float((~right.any(axis=0)).mean())
+    all_right, any_right = np.ones(len(truth), bool), np.zeros(len(truth), bool)
+    for each in answers.values():
+        right = each == truth  # (rows,)
+        all_right &= right
+        any_right |= right
+    return float(all_right.mean()), float((~any_right).mean())
 
 
 def ranked(rows: pd.DataFrame, score: Array) -> pd.DataFrame:
@@ -67,8 +90,3 @@ def ranked(rows: pd.DataFrame, score: Array) -> pd.DataFrame:
     return rows.assign(score=score).sort_values(
         ["query_id", "score", "product_id"], ascending=[True, False, True]
     )
-
-
-def first_products(rows: pd.DataFrame, score: Array) -> pd.Series:
-    """Return the product that a model ranks first, by query_id."""
-    return ranked(rows, score).groupby("query_id", sort=True)["product_id"].first()

@@ -117,6 +117,7 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
     """Return the matrix of paired differences of a task; the bootstrap runs once per pair."""
     counts, group = evidence.counts(task), evidence.group(task)
     names = list(counts)
+    evaluation.draw_together(counts.values(), group)
     pairs = {}
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
@@ -149,11 +150,9 @@ def _difference(minus: Estimate | None, greatest: float, sign: int) -> MatrixCel
 def breakdowns(evidence: Evidence) -> Section:
     """Return the section with scores by locale, what the query holds, its products, its length, and fold."""
     blocks: list[Block] = []
-    tables = []
+    every = breakdown(evidence, evidence.tasks)
     for task in evidence.tasks:
-        table = breakdown(evidence, task)
-        tables.append(table)
-
+        table = every[every["task"] == task.name]
         runs = evidence.representatives(task)
         groupings = enumerate(table.groupby("by", sort=False))
         items = [
@@ -166,7 +165,7 @@ def breakdowns(evidence: Evidence) -> Section:
         heading += " whose order matters" if task.ranks else ""
         blocks.append(Multiples(heading, items, runs, note))
 
-    blocks.append(_all_groups(pd.concat(tables)))
+    blocks.append(_all_groups(every))
     lead = (
         "Scores over groups of queries, with 95 % intervals: the run that answers the task, the best single model and "
         "the lexical baseline. What a query holds is the first that fits. Behind each group stands its number of "

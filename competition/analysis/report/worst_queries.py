@@ -29,7 +29,6 @@ from competition.analysis.report.reliability import ranked
 from competition.core.errors import CompError, pluralize
 from competition.core.json_files import read_json
 from competition.core.parquet import read_table
-from competition.data.border import PRODUCT_KEY
 from competition.noise import report
 from competition.noise.raters import rater_agreement
 from competition.scoring.answers import answers
@@ -184,23 +183,24 @@ def worst_queries(evidence: Evidence) -> Section:
     run = evidence.answer(task)
     counts = evidence.counts(task)[run]
     movable = counts.groups[MOVABLE]
-    queries, values = counts.queries[movable].tolist(), counts.values[movable, 0].tolist()
-    scores = dict(zip(queries, values, strict=True))
+    scores = pd.Series(counts.values[movable, 0], counts.queries[movable])
     # A perfect list is no example of an error; equal scores are in the order of query_id.
-    imperfect = [query for query, score in scores.items() if score < 1]
-    worst = sorted(imperfect, key=lambda query: (scores[query], query))[:WORST]
+    imperfect = scores[scores < 1].sort_values(kind="stable")
+    worst = [int(query) for query in imperfect.index[:WORST]]
 
-    outputs = evidence.outputs(task, run)
-    outputs = outputs[outputs["query_id"].isin(worst)].reset_index(drop=True)
-    rows = ranked(outputs, answers(task, evidence.runs[run].kind, outputs))
+    outputs = evidence.outputs(task, run, worst)
+    rows = ranked(outputs, answers(task, evidence.plan(run).kind, outputs))
     name = contest.fields[0]
-    titles = evidence.products[[*PRODUCT_KEY, name]].rename(columns={name: "title"})
-    rows = rows.merge(titles, on=PRODUCT_KEY, how="left").fillna({"title": ""})
+    position = evidence.position(rows)
+    titles = evidence.products[name].iloc[position].where(position >= 0, "")
+    rows = rows.assign(title=titles.to_numpy())
 
     lists = dict(list(rows.groupby("query_id", sort=False)))
-    held = what_queries_hold(rows, contest, evidence.products)
+    held = what_queries_hold(rows, contest, evidence.products, position)
     choices = ["Locale"] * bool(contest.locales) + ["It holds", "First product"]
-    rankings = [_ranking(contest, lists[query], scores[query], str(held[query])) for query in worst]
+    rankings = [
+        _ranking(contest, lists[query], float(scores[query]), str(held[query])) for query in worst
+    ]
     of_all = pluralize(len(scores), "query", "queries")
     note = f"By {run}, out-of-fold: the {len(worst)} worst of {of_all} whose order matters."
     return Section("worst", title, lead, [Rankings("", task.metric.label, choices, rankings, note)])

@@ -10,6 +10,7 @@ import pandas as pd
 from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.fingerprint import derive_seed
+from competition.core.threads import side_by_side
 from competition.models.ensemble.members import (
     ALL_LOCALES,
     MAX_ROWS,
@@ -20,7 +21,6 @@ from competition.models.ensemble.members import (
 )
 from competition.models.ensemble.meta_features import QueryLists
 from competition.models.ensemble.results import Answered, FoldResult
-from competition.models.ensemble.side_by_side import side_by_side
 from competition.models.ensemble.weighted_average import (
     ENOUGH_QUERIES,
     learn_weights,

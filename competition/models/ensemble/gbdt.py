@@ -17,6 +17,7 @@ from scipy.special import expit, softmax
 from competition.config.recipe import EnsembleRecipe
 from competition.core.arrays import Array
 from competition.core.fingerprint import derive_seed
+from competition.core.threads import cores
 from competition.models.ensemble.early_stopping import grow, ndcg_metric
 from competition.models.ensemble.members import (
     Positions,
@@ -26,7 +27,6 @@ from competition.models.ensemble.members import (
     stacker_targets,
     task_outputs,
 )
-from competition.models.ensemble.side_by_side import cores
 from competition.models.ensemble.training_table import TrainingTable, tree_parameters
 from competition.scoring.labels import PAPER, Labels
 from competition.scoring.task import Task

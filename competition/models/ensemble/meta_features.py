@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from competition.core.arrays import Array
 from competition.core.parquet import row_slices
+from competition.core.threads import side_by_side
 from competition.models.ensemble.members import MemberOutputs
-from competition.models.ensemble.side_by_side import side_by_side
 from competition.scoring.metrics import index_queries
 from competition.scoring.task import Task
 

@@ -17,13 +17,13 @@ from safetensors.numpy import load_file, save_file
 from competition.core.arrays import Array
 from competition.core.atomic import atomic_folder, write_text
 from competition.core.json_files import read_json, read_manifest, write_json, write_manifest
+from competition.core.threads import cores
 from competition.models.ensemble.blending import FittedAverage
 from competition.models.ensemble.combinations import Decided, Decisions, FittedMixture
 from competition.models.ensemble.design import Ranks, Scale, Standard
 from competition.models.ensemble.gbdt import Trees
 from competition.models.ensemble.logistic import FittedRegression, Regression
 from competition.models.ensemble.results import Combination
-from competition.models.ensemble.side_by_side import cores
 from competition.models.ensemble.stacking import FittedTrees
 from competition.scoring.task import Task
 

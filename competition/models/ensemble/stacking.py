@@ -16,11 +16,11 @@ import pandas as pd
 from competition.core.arrays import Array
 from competition.core.console import progress
 from competition.core.errors import CompError
+from competition.core.threads import AT_ONCE, cores, side_by_side
 from competition.models.ensemble.gbdt import Trees, fit_trees
 from competition.models.ensemble.members import MAX_ROWS, EnsembleRows, sample_queries
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.results import Answered, FoldResult
-from competition.models.ensemble.side_by_side import AT_ONCE, cores, side_by_side
 from competition.models.ensemble.training_table import TrainingTable
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from competition.config.recipe import EnsembleRecipe
 from competition.core.arrays import Array
+from competition.core.threads import cores
 from competition.models.ensemble.members import Positions
-from competition.models.ensemble.side_by_side import cores
 from competition.models.lexical.lexical import TREE_DEFAULTS
 from competition.scoring.task import Task
 

@@ -17,9 +17,9 @@ from competition.analysis.report.breakdown import breakdown
 from competition.analysis.report.cards import cards
 from competition.analysis.report.effects import members
 from competition.analysis.report.evidence import Evidence
-from competition.analysis.report.models import expectation
 from competition.analysis.report.page import render_report
-from competition.analysis.report.reliability import confusion_matrix
+from competition.analysis.report.reliability import confusion_matrix, ranked
+from competition.analysis.report.run_answers import expectation
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute, in_order
@@ -241,7 +241,7 @@ def test_differences_are_antisymmetric_and_agree_with_those_to_the_floor(
 
 def test_parts_of_queries_score_as_the_run_says(finished: Workspace, evidence: Evidence) -> None:
     for task in evidence.tasks:
-        table = breakdown(evidence, task)
+        table = breakdown(evidence, [task])
         for run, lines in table[table["by"] == "locale"].groupby("run"):
             card = read_json(finished.run_card(str(run)))["scores"][task.name][task.metric.label]
             for line in lines.to_dict("records"):
@@ -263,14 +263,27 @@ def test_what_is_confused_and_expected_adds_up_to_micro_f1(evidence: Evidence) -
         task = TASKS[name]
         scores = evidence.lines(task, "all").set_index("run")["score"]
         for run in evidence.counts(task):
-            rows, kind = evidence.outputs(task, run), evidence.runs[run].kind
-            given = answers(task, kind, rows).astype(np.int64)
+            rows, kind = evidence.outputs(task, run), evidence.plan(run).kind
+            given = evidence.answers(task)[run].codes
+            assert given is not None
+            assert np.array_equal(given, answers(task, kind, rows))
             counts = confusion_matrix(task.truth(rows), given, len(task.classes))
             assert counts.sum() == len(rows)
             assert np.isclose(counts.trace() / len(rows), scores[run])
             if name == "task2":
-                _, right = expectation(task, kind, rows)
+                _, right = expectation(evidence.graded(task), kind, rows, answers(task, kind, rows))
                 assert np.isclose(right.mean(), scores[run])
+
+
+def test_the_product_that_a_run_ranks_first_is_the_first_of_its_ranking(evidence: Evidence) -> None:
+    task = TASKS["task1"]
+    for run, shown in evidence.answers(task).items():
+        rows = evidence.outputs(task, run)
+        best_first = ranked(rows, answers(task, evidence.plan(run).kind, rows))
+        first = best_first.groupby("query_id")["product_id"].first()
+        assert shown.first is not None
+        names = np.sort(rows["product_id"].unique())
+        assert names[shown.first].tolist() == first.tolist()
 
 
 def test_worst_queries_are_in_the_order_of_their_score(

@@ -4,6 +4,7 @@ import pandas as pd
 
 from competition.analysis.report.query_groups import group_queries, what_queries_hold
 from competition.data import synthetic
+from competition.data.store import product_rows
 from tests.esci import CONTEST
 
 QUERIES = {
@@ -32,7 +33,7 @@ def rows_of() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def test_a_query_holds_the_first_that_fits() -> None:
     rows, products = rows_of()
-    held = what_queries_hold(rows, CONTEST, products)
+    held = what_queries_hold(rows, CONTEST, products, product_rows(rows, products))
     assert held.to_dict() == {
         1: "a negation",
         2: "a brand",
@@ -46,7 +47,9 @@ def test_a_query_holds_the_first_that_fits() -> None:
 
 def test_rows_without_a_product_hold_no_name_of_one() -> None:
     rows, products = rows_of()
-    held = what_queries_hold(rows, CONTEST, products.iloc[:1])
+    held = what_queries_hold(
+        rows, CONTEST, products.iloc[:1], product_rows(rows, products.iloc[:1])
+    )
     assert held[2] == "a number"
     assert held[3] == "none of these"
 
@@ -54,7 +57,8 @@ def test_rows_without_a_product_hold_no_name_of_one() -> None:
 def test_every_query_is_in_one_group_of_each_grouping() -> None:
     examples, products, _ = synthetic.make(30, noise=0.0, seed=1)
     rows = examples.assign(fold=examples["query_id"] % 3)
-    groups = group_queries(rows, "query_id", CONTEST, products)
+    position = product_rows(rows, products)
+    groups = group_queries(rows, "query_id", CONTEST, products, position)
     for by, group in groups.items():
         assert sorted(group.index) == sorted(rows["query_id"].unique()), by
         assert group.notna().all(), by
@@ -62,6 +66,6 @@ def test_every_query_is_in_one_group_of_each_grouping() -> None:
     deep = groups["products of the query"] == "20+"
     assert deep.to_dict() == (depth >= 20).to_dict()
 
-    by_rows = group_queries(rows, "example_id", CONTEST, products)
+    by_rows = group_queries(rows, "example_id", CONTEST, products, position)
     fold = rows.set_index("example_id")["fold"].map("fold {}".format)
     assert by_rows["fold"].astype(object).to_dict() == fold.to_dict()

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from competition.analysis.report.reliability import (
     agreement,
     confusion_matrix,
     disagreement,
-    first_products,
+    ranked,
     reliability,
 )
 
@@ -20,6 +21,18 @@ def test_bins_hold_equally_many_rows_by_expected_value() -> None:
     assert bins.observed.tolist() == [1 / 2, 2 / 2]
     assert bins.rows.tolist() == [2, 2]
     assert np.isclose(bins.error, (2 * (0.5 - 0.2) + 2 * (1 - 0.8)) / 4)
+
+
+@pytest.mark.parametrize("distinct", [2, 7, 10_000])
+def test_bins_part_rows_as_a_stable_sort_does(distinct: int) -> None:
+    rng = np.random.default_rng(distinct)
+    expected = rng.integers(0, distinct, 1_003) / distinct
+    observed = rng.random(1_003)
+    bins = reliability(expected, observed)
+    parts = np.array_split(np.argsort(expected, kind="stable"), 10)
+    assert bins.rows.tolist() == [len(part) for part in parts]
+    assert np.allclose(bins.expected, [expected[part].mean() for part in parts], atol=1e-14)
+    assert np.allclose(bins.observed, [observed[part].mean() for part in parts], atol=1e-14)
 
 
 def test_few_rows_have_few_bins() -> None:
@@ -43,7 +56,7 @@ def test_disagreement_counts_different_answers() -> None:
     )  # all right on the first; none on the second and the fourth
 
 
-def test_the_first_product_wins_ties_by_its_id() -> None:
+def test_products_are_ranked_by_score_then_by_id() -> None:
     rows = pd.DataFrame({"query_id": [7, 7, 3, 3], "product_id": ["b", "a", "x", "y"]})
-    first = first_products(rows, np.array([1.0, 1.0, 0.2, 0.4]))
-    assert first.to_dict() == {3: "y", 7: "a"}
+    best_first = ranked(rows, np.array([1.0, 1.0, 0.2, 0.4]))
+    assert best_first["product_id"].tolist() == ["y", "x", "a", "b"]
