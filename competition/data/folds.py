@@ -65,7 +65,7 @@ def normalise_each(texts: pd.Series) -> pd.Series:
 
     A text that is repeated is normalised once.
     """
-    return pd.Series(map_distinct(normalise, texts), texts.index, dtype=object)
+    return pd.Series(map_distinct(normalise, texts.tolist()), texts.index, dtype=object)
 
 
 def part_of(text: str) -> int:
