@@ -96,6 +96,16 @@ def is_exported(folder: Path) -> bool:
     return (folder / CARD).is_file() or (folder / CERTIFICATE).is_file()
 
 
+def foreign_files(folder: Path) -> list[str]:
+    """Return the names of the files in an exported folder that its certificate does not name, sorted."""
+    named = read_json(folder / CERTIFICATE).get("files")
+    written = {CERTIFICATE, README, CARD, *(named if isinstance(named, dict) else ())}
+    present = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
+    }
+    return sorted(present - written)
+
+
 def write_certificate(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the comparison with the digests of all files; nothing may be written there afterwards."""
     digests = {name: digest_file(folder / name) for name in _files(folder)}

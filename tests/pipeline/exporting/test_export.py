@@ -12,11 +12,13 @@ import competition
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
+from competition.models.exported.folder import exported_files
 from competition.pipeline.exporting.certificate import SAME, Form, order_changes
 from competition.pipeline.exporting.choice import choose
 from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, refused
+from tests.pipeline.exported import copy_of
 
 Made = tuple[Workspace, Path]
 
@@ -128,6 +130,43 @@ def test_what_no_server_loads_is_refused_with_the_keys_and_the_way(exported: Mad
         assert f"models/served/{missing} is missing or out of date: `comp train" in result.stderr
     # What was there is left alone.
     assert "holds something else" in refused("export", "served", workspace.root, *space)
+
+
+def test_a_place_where_no_folder_can_be_is_refused_at_once(
+    exported: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export = ("export", "served", "--model", "0", "-w", exported[0].root)
+    for place in ("../file", "../file/model"):
+        assert "file is a file: choose another folder" in refused(*export, place)
+    for place in (".", "..", tmp_path / "here"):
+        assert "is the folder you are in, or above it: name one in it." in refused(*export, place)
+    for licence in ("two words", "mit\ntags:", '"'):
+        assert "is not the name of a licence" in refused(*export, "m", "--licence", licence)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "file", tmp_path / "here"]
+
+
+def test_an_export_replaces_another_but_nothing_beside_it(exported: Made, tmp_path: Path) -> None:
+    export = ("export", "served", "--model", "0", "-w", exported[0].root)
+    target = copy_of(exported[1], tmp_path / "model")
+    for name in ("LICENSE", ".git/config", "train.py"):
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text("mine")
+        assert f"holds {name}, which its certificate does not name" in refused(*export, target)
+        assert (target / name).read_text() == "mine"
+        (target / name).unlink()
+
+    # What was damaged is written again, through a link to the folder, too.
+    (target / "tokenizer.json").unlink()
+    (target / "config.json").write_text("{")
+    (tmp_path / "link").symlink_to(target)
+    assert comp(*export, tmp_path / "link").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "model"]
+    for name in exported_files(exported[1]):
+        assert (target / name).read_bytes() == (exported[1] / name).read_bytes(), name
 
 
 def test_a_form_that_differs_leaves_no_folder(
