@@ -20,6 +20,7 @@ from competition.models.exported.folder import (
     FolderCard,
     foreign_files,
     is_exported,
+    orders_of,
     write_certificate,
 )
 from competition.pipeline.exporting.card_facts import CardFacts, check_licence
@@ -235,7 +236,8 @@ def _folder_card(pipeline: Pipeline, recipe: EncoderRecipe, choice: Choice) -> F
     from competition.scoring.definition import load_definition
 
     plan = pipeline.plan
-    definition = load_definition(plan.settings.competition, plan.workspace.root)
+    loaded = load_definition(plan.settings.competition, plan.workspace.root)
+    definition = loaded.model_dump(mode="json", exclude_unset=True)
     run = plan.run(recipe.name)
     return FolderCard(
         run=recipe.name,
@@ -244,10 +246,11 @@ def _folder_card(pipeline: Pipeline, recipe: EncoderRecipe, choice: Choice) -> F
         fields=fields_of(recipe, plan.contest),
         max_length=recipe.max_length,
         contest=plan.contest.name,
-        definition=definition.model_dump(mode="json", exclude_unset=True),
+        definition=definition,
         found=asdict(plan.card.found),
         basis=run.basis,
         label_paths=run.label_paths,
+        orders=orders_of(definition),
     )
 
 

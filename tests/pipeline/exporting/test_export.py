@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import competition
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
-from competition.models.exported.folder import exported_files
+from competition.models.exported.folder import FolderCard, exported_files
 from competition.pipeline.exporting.certificate import SAME, Form, order_changes
 from competition.pipeline.exporting.choice import choose
 from competition.pipeline.folder_scorer import FolderScorer
@@ -89,6 +90,22 @@ def test_a_folder_answers_without_its_workspace_as_the_run_does(
     gains = np.array([1.0, 0.1, 0.01, 0.0])
     scores = model.score(rows["query"].tolist(), rows.drop(columns="query"))
     np.testing.assert_allclose(scores, expected @ gains, atol=1e-5)
+
+
+def test_a_folder_has_locales_tasks_and_orders_of_fields_in_the_order_of_its_definition(
+    exported: Made,
+) -> None:
+    workspace, folder = exported
+    own, contest = FolderScorer(folder).contest, Pipeline(workspace).plan.contest
+    assert own.locale_names == contest.locale_names == ("us", "es", "jp")
+    assert [*own.tasks] == [*contest.tasks]
+    assert [*own.field_orders] == [*contest.field_orders]
+
+    # JSON sorts names, so that the order is kept beside them.
+    card = FolderCard.read(folder)
+    backwards = replace(card, orders={"tasks": ("task3", "task2", "task1")}).read_contest()
+    assert [*backwards.tasks] == ["task3", "task2", "task1"]
+    assert [*replace(card, orders={}).read_contest().tasks] == [*contest.tasks]  # as it was
 
 
 def test_plain_titles_score_as_a_frame_of_them_does(exported: Made) -> None:
