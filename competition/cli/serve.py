@@ -1,5 +1,7 @@
 """`comp serve`: answer `/rerank` with an exported folder."""
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +69,8 @@ def serve(
             "Serving needs uvicorn, which is not installed: `pip install comp-relevance[serve]`."
         ) from None
 
+    # Taken before the model is loaded; nobody is let in until it is.
+    listener = _bind(host, port)
     scorer = FolderScorer(folder, form)
     catalogue = None
     if search is not None:
@@ -74,4 +78,20 @@ def serve(
         console.print(f"{len(catalogue):,} products of {search} can be searched")
     server = make_app(scorer, Limits(documents, body, waiting, seconds), catalogue)
     console.print(f"{folder} answers at http://{host}:{port} (Ctrl-C ends it)")
-    uvicorn.run(server, host=host, port=port, log_level="warning", server_header=False)
+    config = uvicorn.Config(server, log_level="warning", server_header=False)
+    with suppress(KeyboardInterrupt):  # it has answered what was under way
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket of an address; raises InputError where the address cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"Nothing can listen at {host}:{port} ({error.strerror}): choose another --port or --host."
+        ) from None
+    return listener

@@ -65,7 +65,9 @@ def add_adapters(encoder: Any, lora: Lora, recipe: str) -> None:
         )
 
     if lora.quantize == "bf16":
-        encoder.to(torch.bfloat16)
+        # Not the buffers: the frequencies of rotary positions lose too much, and the library keeps them, too.
+        for weight in encoder.parameters():
+            weight.data = weight.data.bfloat16()
     encoder.requires_grad_(False)
     config = LoraConfig(
         r=lora.rank,

@@ -4,7 +4,7 @@ No heavy import: a folder is checked before anything in it is loaded.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ FP32 = "model.onnx"
 DYNAMIC = "model_int8_dynamic.onnx"
 STATIC = "model_int8_static.onnx"
 FORMAT = 1
+_ORDERED = ("field_orders", "locales", "tasks")  # tables of a definition: the first of each counts
 
 TORCH = "torch"
 GRAPHS = {"onnx": FP32, "int8-dynamic": DYNAMIC, "int8-static": STATIC}  # form -> file of a graph
@@ -45,6 +46,8 @@ class FolderCard:
         found: what the data said where the definition leaves it open.
         basis: what the run's own scores are.
         label_paths: how labels reached these.
+        orders: of the names in those tables of the definition whose order counts, since JSON sorts
+            them; empty in folders of earlier versions.
         format: of the folder.
     """
 
@@ -58,11 +61,16 @@ class FolderCard:
     found: Mapping[str, tuple[str, ...]]
     basis: str
     label_paths: tuple[str, ...]
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     format: int = FORMAT
 
     def read_contest(self) -> Contest:
         """Return the competition that the model was trained for."""
-        definition = Definition.model_validate_json(_json(self.definition))
+        tables = {
+            table: {name: self.definition[table][name] for name in names}
+            for table, names in self.orders.items()
+        }
+        definition = Definition.model_validate_json(_json({**self.definition, **tables}))
         contest = build_contest(self.contest, definition, CARD)
         return contest.completed(Found(**{key: tuple(names) for key, names in self.found.items()}))
 
@@ -85,6 +93,12 @@ class FolderCard:
             raise InputError(f"{folder / CARD} is damaged: export the run again.") from None
 
 
+def orders_of(definition: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the names in those tables of a definition, as JSON, whose order counts."""
+    tables = {name: definition.get(name) for name in _ORDERED}
+    return {name: tuple(table) for name, table in tables.items() if isinstance(table, dict)}
+
+
 def _json(content: Mapping[str, Any]) -> str:
     import json
 
@@ -94,6 +108,16 @@ def _json(content: Mapping[str, Any]) -> str:
 def is_exported(folder: Path) -> bool:
     """Return whether a path is a folder that `comp export` wrote, whatever became of it since."""
     return (folder / CARD).is_file() or (folder / CERTIFICATE).is_file()
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """Return the names of the files in an exported folder that its certificate does not name, sorted."""
+    named = read_json(folder / CERTIFICATE).get("files")
+    written = {CERTIFICATE, README, CARD, *(named if isinstance(named, dict) else ())}
+    present = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
+    }
+    return sorted(present - written)
 
 
 def write_certificate(folder: Path, content: Mapping[str, Any]) -> None:

@@ -63,6 +63,7 @@ def write_classifier(
         else:
             _follow(tokenizer, make_layout(tokenizer, template, max_length, "", served=True))
     if model.pooling == LAST:
+        _pad_by_another_than_the_last(tokenizer)
         # By which the class finds the last token of each text.
         classifier.config.pad_token_id = tokenizer.pad_token_id
     _save(folder, classifier, tokenizer, max_length)
@@ -161,6 +162,22 @@ def _follow(tokenizer: Any, layout: Layout) -> None:
             {"id": name, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
             for name, ids in named.items()
         ],
+    )
+
+
+def _pad_by_another_than_the_last(tokenizer: Any) -> None:
+    """Let a tokenizer whose padding ends each pair, too, pad by another token.
+
+    Decoders' classes read the last token that is not the padding one, wherever the mask ends.
+    """
+    last = tokenizer("a", "a")["input_ids"][-1]
+    if tokenizer.pad_token_id != last:
+        return
+
+    # Any token will do: the mask hides it, and texts cannot spell special ones.
+    tokens = [*tokenizer.all_special_tokens, *sorted(tokenizer.get_vocab())]
+    tokenizer.pad_token = next(
+        token for token in tokens if tokenizer.convert_tokens_to_ids(token) != last
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.config.encoder_recipe import EncoderRecipe
+from competition.core.errors import InputError, short_repr
 from competition.core.json_files import read_json
 from competition.pipeline.artifacts import MINI_FOLDER
 from competition.pipeline.exporting.choice import Choice
@@ -21,6 +22,7 @@ from competition.scoring.task import Kind
 
 _LICENCE = re.compile(r"^license:\s*(\S+)\s*$", re.MULTILINE)
 MODEL_ID = re.compile(r"[\w-]+/[\w.-]+")  # of the model hub
+_LICENCE_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 UNKNOWN = "unknown"
 _SHOWN = 160  # characters of a text
 
@@ -121,6 +123,15 @@ def _base(source: str) -> str:
     if source == "tiny":
         return "tiny, trained from random weights"
     return Path(source).name if Path(source).is_dir() else source
+
+
+def check_licence(licence: str) -> None:
+    """Refuse a licence that is not a name as the hub has them; empty is that of the encoder."""
+    if licence and not _LICENCE_NAME.fullmatch(licence):
+        raise InputError(
+            f"--licence {short_repr(licence)} is not the name of a licence: write it as the hub does, such as "
+            "apache-2.0, mit or other."
+        )
 
 
 def _licence_of(source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ from competition import __version__
 from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.atomic import atomic_folder, write_text
 from competition.core.console import console, warn
-from competition.core.errors import InputError
+from competition.core.errors import InputError, join_names
 from competition.models.exported.folder import (
     ONE_LABEL,
     README,
     FolderCard,
+    foreign_files,
     is_exported,
+    orders_of,
     write_certificate,
 )
-from competition.pipeline.exporting.card_facts import CardFacts
+from competition.pipeline.exporting.card_facts import CardFacts, check_licence
 from competition.pipeline.exporting.certificate import (
     SAME,
     Form,
@@ -89,14 +92,18 @@ def export_run(
     """
     plan, tables = pipeline.plan, pipeline.tables
     recipe = servable_recipe(plan, run)
-    if folder.exists() and not is_exported(folder) and any(folder.iterdir()):
-        raise InputError(f"{folder} holds something else than an export: choose another folder.")
+    _check_target(folder)
+    check_licence(licence)
+    if onnx:
+        from competition.models.exported.graphs import check_installed
+
+        check_installed()
 
     choice = choose(plan, tables, recipe, model)
     kind = plan.recipes.kind_of(recipe)
     reference = Reference(plan.contest, kind, choice.sample, choice.outputs)
     exported = Exported(folder, choice.why)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder.resolve()) as temporary:
         _write_torch(temporary, pipeline, recipe, choice, reference, exported)
         if _needs_one_label(pipeline, kind):
             others = other_rows(tables, recipe, choice.sample)
@@ -116,6 +123,29 @@ def export_run(
         write_text(temporary / README, model_card(facts, exported))
         write_certificate(temporary, _certificate(pipeline, recipe, choice, reference, exported))
     return exported
+
+
+def _check_target(folder: Path) -> None:
+    """Refuse a folder that cannot be written, or whose files would be lost, before a model is loaded."""
+    target = folder.resolve()
+    above = next(path for path in (target, *target.parents) if path.exists())
+    if not above.is_dir():
+        raise InputError(f"{above} is a file: choose another folder.")
+    if target in (Path.cwd(), *Path.cwd().parents):
+        raise InputError(f"{folder} is the folder you are in, or above it: name one in it.")
+    if not os.access(target.parent if above == target else above, os.W_OK):
+        raise InputError(f"{folder} cannot be written: choose another folder.")
+
+    if above != target:
+        return
+    if is_exported(folder):
+        if others := foreign_files(folder):
+            raise InputError(
+                f"{folder} holds {join_names(others)}, which its certificate does not name and a new export would "
+                "remove: move it away, or choose another folder."
+            )
+    elif any(folder.iterdir()):
+        raise InputError(f"{folder} holds something else than an export: choose another folder.")
 
 
 def _write_torch(
@@ -206,7 +236,8 @@ def _folder_card(pipeline: Pipeline, recipe: EncoderRecipe, choice: Choice) -> F
     from competition.scoring.definition import load_definition
 
     plan = pipeline.plan
-    definition = load_definition(plan.settings.competition, plan.workspace.root)
+    loaded = load_definition(plan.settings.competition, plan.workspace.root)
+    definition = loaded.model_dump(mode="json", exclude_unset=True)
     run = plan.run(recipe.name)
     return FolderCard(
         run=recipe.name,
@@ -215,10 +246,11 @@ def _folder_card(pipeline: Pipeline, recipe: EncoderRecipe, choice: Choice) -> F
         fields=fields_of(recipe, plan.contest),
         max_length=recipe.max_length,
         contest=plan.contest.name,
-        definition=definition.model_dump(mode="json", exclude_unset=True),
+        definition=definition,
         found=asdict(plan.card.found),
         basis=run.basis,
         label_paths=run.label_paths,
+        orders=orders_of(definition),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from competition import __version__
 from competition.core.errors import pluralize
 from competition.models.exported.folder import ONE_LABEL
 from competition.pipeline.exporting.card_facts import MODEL_ID, UNKNOWN, CardFacts
+from competition.pipeline.scorer import has_score
 
 if TYPE_CHECKING:
     from competition.pipeline.exporting.certificate import Form
@@ -70,47 +72,55 @@ def _has(exported: Exported, folder: str) -> bool:
 
 
 def _loading(facts: CardFacts, exported: Exported) -> str:
-    server = f"FOLDER/{ONE_LABEL}" if _has(exported, ONE_LABEL) else "FOLDER"
-    query, document = (text.replace('"', "'") for text in facts.example)
+    # As Python and JSON both spell them.
+    query, document = (json.dumps(text, ensure_ascii=False) for text in facts.example)
     several = len(facts.labels) > 1
     softmax = ", apply_softmax=True" if several else ""
-    note = ""
-    if several and _has(exported, ONE_LABEL):
-        note = f"""
+    ranks = has_score(facts.contest, facts.kind)
+    has_one_label = _has(exported, ONE_LABEL)
+    server = f"FOLDER/{ONE_LABEL}" if has_one_label else "FOLDER"
+    head = "FOLDER is the path of this folder"
+    if several and not has_one_label:
+        head += (
+            ". Servers of rerankers take one logit, and there is no form with one here; as a classifier, the folder "
+            "can be served."
+        )
+    else:
+        head += f", `{server}` what a server of rerankers is given."
+    if has_one_label:
+        head += f"""
+
 Servers of rerankers take one logit: `{ONE_LABEL}/` is the same encoder with one, whose sigmoid is near the expected
 gain of the classes. It is a linear fit, not the same function; the table below says what its order loses."""
+    commands = ["comp serve FOLDER  # one machine, to try it"] if ranks else []
+    if has_one_label or not several:
+        commands += [f"text-embeddings-router --model-id {server}", f"vllm serve {server}"]
+    shell = ("\n\n```sh\n" + "\n".join(commands) + "\n```") if commands else ""
     return f"""
 ## How to load it
 
-FOLDER is the path of this folder, `{server}` what a server of rerankers is given.
-{note}
+{head}
 
 ```python
 # comp
 import competition
 
 model = competition.load("FOLDER")
-model.score("{query}", ["{document}"])
+model.{"score" if ranks else "classify"}({query}, [{document}])
 
 # sentence-transformers
 from sentence_transformers import CrossEncoder
 
-CrossEncoder("FOLDER").predict([("{query}", "{document}")]{softmax})
+CrossEncoder("FOLDER").predict([({query}, {document})]{softmax})
 
 # transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 classifier = AutoModelForSequenceClassification.from_pretrained("FOLDER")
-pair = tokenizer([["{query}", "{document}"]], truncation=True, return_tensors="pt")
+pair = tokenizer([[{query}, {document}]], truncation=True, return_tensors="pt")
 classifier(**pair).logits
-```
-
-```sh
-comp serve FOLDER  # one machine, to try it
-text-embeddings-router --model-id {server}
-vllm serve {server}
-```"""
+```{shell}"""
 
 
 def _text_format(facts: CardFacts) -> str:
@@ -122,10 +132,16 @@ A pair is a query and one text of the product: its fields in the order {fields},
 blanks. Of both, HTML tags are removed, entities are decoded and blanks are single. What is longer than
 {facts.recipe.max_length} tokens is cut, the longer text first. For example:
 
-- query: `{facts.example[0]}`
-- product: `{facts.example[1]}`
+- query: {_verbatim(facts.example[0])}
+- product: {_verbatim(facts.example[1])}
 
-The tokenizer puts the two together, so that the model reads `{json.dumps(facts.read, ensure_ascii=False)}`."""
+The tokenizer puts the two together, so that the model reads {_verbatim(json.dumps(facts.read, ensure_ascii=False))}."""
+
+
+def _verbatim(text: str) -> str:
+    """Return a text as Markdown shows it as it is, whatever marks it holds."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
 
 
 def _training(facts: CardFacts) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+CLIENT_GONE = 499  # as nginx counts it
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -71,7 +73,7 @@ class BodyLimit:
         """Read the body of a request within the limits, then hand it on whole."""
         import asyncio
 
-        from starlette.responses import JSONResponse
+        from starlette.responses import JSONResponse, Response
 
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -87,7 +89,8 @@ class BodyLimit:
             sentence = f"The body did not come within {self._limits.seconds:g} seconds."
             await JSONResponse({"detail": sentence}, 408)(scope, receive, send)
             return
-        if body is None:  # the client is gone
+        if body is None:  # the client is gone, but what counts requests waits for an answer
+            await Response(status_code=CLIENT_GONE)(scope, receive, send)
             return
 
         whole = [{"type": "http.request", "body": body, "more_body": False}]

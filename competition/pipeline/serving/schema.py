@@ -41,9 +41,26 @@ class ScoreRequest(BaseModel):
     locale: Annotated[str, StringConstraints(max_length=100)] = ""
 
 
-def describe(errors: list[Any]) -> str:
-    """Return the first fault of a request in a sentence, safe to send back."""
+_OF_PYDANTIC = ("body", "constrained-str")  # names that no client wrote
+
+
+def describe(errors: list[Any], is_json: bool = True) -> str:
+    """Return the first fault of a request in a sentence, safe to send back.
+
+    Args:
+        errors: as pydantic lists them.
+        is_json: whether the request said that its body is JSON.
+    """
+    if not is_json:
+        return (
+            "The body is not read as JSON: send it with the header Content-Type: application/json."
+        )
     fault = errors[0]
-    where = ".".join(str(part) for part in fault["loc"] if part != "body") or "the body"
-    sentence = f"{where}: {fault['msg']}"
+    if fault["type"] == "json_invalid":
+        sentence = (
+            f"The body is not JSON, see character {fault['loc'][-1]}: {fault['ctx']['error']}"
+        )
+    else:
+        where = ".".join(str(part) for part in fault["loc"] if part not in _OF_PYDANTIC)
+        sentence = f"{where or 'the body'}: {fault['msg']}"
     return escape_controls(sentence[:300].encode("ascii", "backslashreplace").decode())

@@ -218,8 +218,9 @@ def _add_errors(app: "FastAPI") -> None:
     from fastapi.responses import JSONResponse
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: "Request", error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"detail": describe(list(error.errors()))}, 422)
+    async def malformed(request: "Request", error: RequestValidationError) -> JSONResponse:
+        is_json = request.method != "POST" or "json" in request.headers.get("content-type", "")
+        return JSONResponse({"detail": describe(list(error.errors()), is_json)}, 422)
 
     @app.exception_handler(InputError)
     async def refused(_: "Request", error: InputError) -> JSONResponse:

@@ -19,7 +19,7 @@ from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from tests.esci import KINDS
 from tests.models.encoder.test_trained_heads import inputs_of
-from tests.rerankers import make_model, pair_tokenizer
+from tests.rerankers import DECODERS, make_model, pair_tokenizer
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -182,6 +182,22 @@ def test_a_base_in_bf16_has_adapters_and_a_head_in_fp32(tiny: Path, catalogue: C
     assert types == {torch.float32}
     assert model.token_table.dtype == torch.bfloat16
     assert model(inputs_of(recipe, tiny, catalogue, [0, 1])[0]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", ["llama", "modernbert"])
+def test_a_base_in_bf16_keeps_its_positions_as_the_library_does(
+    family: str, tmp_path: Path
+) -> None:
+    keys = DECODERS.get(family, {})
+    make_model(AutoModel, family, **keys).save_pretrained(tmp_path)
+    expected = AutoModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    model = AutoModel.from_pretrained(tmp_path)
+    add_adapters(model, Lora(quantize="bf16"), "x")
+    own, others = dict(model.named_buffers()), dict(expected.named_buffers())
+    assert any("inv_freq" in name for name in others)
+    for name, buffer in others.items():
+        assert own[name].dtype == buffer.dtype, name
+        assert own[name].equal(buffer), name
 
 
 def test_adapters_are_small() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
@@ -164,6 +165,44 @@ def test_a_template_leaves_as_what_the_tokenizer_adds(
     expected, _ = layout.join(query, document, recipe.max_length)
     assert runner.reader.tokenizer("lamp", "oak")["input_ids"] == expected.tolist()
     assert len(layout.between) > 0
+
+
+@pytest.mark.parametrize("template", ["", "{query}\n{document}", "{query}\n{document}</s>"])
+def test_a_pair_that_ends_in_the_padding_token_is_read_to_its_end(
+    template: str, zoo: Zoo, tmp_path: Path
+) -> None:
+    source, copy, target = (tmp_path / name for name in ("source", "copy", "target"))
+    make_decoder(AutoModelForCausalLM, "qwen3", source, zoo.products)
+    # As Qwen3-Embedding has it: what ends each text pads, too.
+    tokenizer = load_tokenizer(source)
+    tokenizer.pad_token = "</s>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A </s>",
+        pair="$A $B </s>",
+        special_tokens=[("</s>", tokenizer.eos_token_id)],
+    )
+    tokenizer.save_pretrained(source)
+    fetch(copy, str(source), "test", NEW_HEAD)
+    kind = KINDS["classes"]
+    recipe = RECIPE.model_copy(update={"template": template})
+    model = RelevanceModel.make(recipe, kind, Sources(copy), seed=1).eval()
+    with torch.no_grad():
+        model.output.output.weight.mul_(10)
+    reference = reference_of(zoo, copy, model, recipe)
+
+    target.mkdir()
+    write_classifier(target, model, load_tokenizer(copy), recipe.max_length, template)
+    runner = TorchRunner(target)
+    assert_same_in_both(reference, kind, runner, target)
+
+    # As other programs do it: several pairs of several lengths at a time.
+    pairs = [("lamp", "oak"), *reference.sample.pairs[:3]]
+    texts = [list(pair) for pair in pairs]
+    batch = runner.reader.tokenizer(texts, truncation=True, padding=True, return_tensors="pt")
+    assert not batch["attention_mask"].all()
+    with torch.inference_mode():
+        logits = runner.model(**batch).logits.double().numpy()
+    np.testing.assert_allclose(logits, runner.logits(pairs), atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "deberta-v2", "modernbert", "mpnet"])

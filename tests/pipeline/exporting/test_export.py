@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import competition
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
+from competition.models.exported.folder import FolderCard, exported_files
 from competition.pipeline.exporting.certificate import SAME, Form, order_changes
 from competition.pipeline.exporting.choice import choose
 from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, refused
+from tests.pipeline.exported import copy_of
 
 Made = tuple[Workspace, Path]
 
@@ -89,6 +92,22 @@ def test_a_folder_answers_without_its_workspace_as_the_run_does(
     np.testing.assert_allclose(scores, expected @ gains, atol=1e-5)
 
 
+def test_a_folder_has_locales_tasks_and_orders_of_fields_in_the_order_of_its_definition(
+    exported: Made,
+) -> None:
+    workspace, folder = exported
+    own, contest = FolderScorer(folder).contest, Pipeline(workspace).plan.contest
+    assert own.locale_names == contest.locale_names == ("us", "es", "jp")
+    assert [*own.tasks] == [*contest.tasks]
+    assert [*own.field_orders] == [*contest.field_orders]
+
+    # JSON sorts names, so that the order is kept beside them.
+    card = FolderCard.read(folder)
+    backwards = replace(card, orders={"tasks": ("task3", "task2", "task1")}).read_contest()
+    assert [*backwards.tasks] == ["task3", "task2", "task1"]
+    assert [*replace(card, orders={}).read_contest().tasks] == [*contest.tasks]  # as it was
+
+
 def test_plain_titles_score_as_a_frame_of_them_does(exported: Made) -> None:
     model = competition.load(str(exported[1]))
     titles = ["USB-C <b>cable</b>", "Garden hose", "USB-C <b>cable</b>", ""]
@@ -128,6 +147,43 @@ def test_what_no_server_loads_is_refused_with_the_keys_and_the_way(exported: Mad
         assert f"models/served/{missing} is missing or out of date: `comp train" in result.stderr
     # What was there is left alone.
     assert "holds something else" in refused("export", "served", workspace.root, *space)
+
+
+def test_a_place_where_no_folder_can_be_is_refused_at_once(
+    exported: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export = ("export", "served", "--model", "0", "-w", exported[0].root)
+    for place in ("../file", "../file/model"):
+        assert "file is a file: choose another folder" in refused(*export, place)
+    for place in (".", "..", tmp_path / "here"):
+        assert "is the folder you are in, or above it: name one in it." in refused(*export, place)
+    for licence in ("two words", "mit\ntags:", '"'):
+        assert "is not the name of a licence" in refused(*export, "m", "--licence", licence)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "file", tmp_path / "here"]
+
+
+def test_an_export_replaces_another_but_nothing_beside_it(exported: Made, tmp_path: Path) -> None:
+    export = ("export", "served", "--model", "0", "-w", exported[0].root)
+    target = copy_of(exported[1], tmp_path / "model")
+    for name in ("LICENSE", ".git/config", "train.py"):
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text("mine")
+        assert f"holds {name}, which its certificate does not name" in refused(*export, target)
+        assert (target / name).read_text() == "mine"
+        (target / name).unlink()
+
+    # What was damaged is written again, through a link to the folder, too.
+    (target / "tokenizer.json").unlink()
+    (target / "config.json").write_text("{")
+    (tmp_path / "link").symlink_to(target)
+    assert comp(*export, tmp_path / "link").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "model"]
+    for name in exported_files(exported[1]):
+        assert (target / name).read_bytes() == (exported[1] / name).read_bytes(), name
 
 
 def test_a_form_that_differs_leaves_no_folder(

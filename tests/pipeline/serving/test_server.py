@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_products_are_scored_by_their_fields_and_classified(
     ("body", "status", "sentence"),
     [
         (b"", 422, "required"),
-        (b"{", 422, "JSON decode error"),
+        (b"{", 422, "The body is not JSON, see character 1: Expecting property name"),
         (b"[" * 9_000, 400, "parsing the body"),
         (b'{"query": "x", "documents": []}', 422, "documents: List should have at least 1"),
         (b'{"query": "", "documents": ["x"]}', 422, "query: String should have at least 1"),
@@ -116,6 +117,42 @@ def test_what_is_wrong_is_said_in_a_sentence(
 ) -> None:
     response = client.post("/rerank", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, sentence in response.json()["detail"]) == (status, True)
+
+
+def test_a_body_that_is_not_said_to_be_json_is_told_the_header(client: TestClient) -> None:
+    # As curl sends it unless it is told otherwise.
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    response = client.post(
+        "/rerank", content=b'{"query": "x", "documents": ["x"]}', headers=headers
+    )
+    assert response.status_code == 422
+    assert "the header Content-Type: application/json" in response.json()["detail"]
+
+
+def test_a_client_that_leaves_within_its_body_is_counted_and_no_fault(
+    scorer: FolderScorer,
+) -> None:
+    app = make_app(scorer, LIMITS)
+    sent = []
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> dict[str, object]:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/rerank",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 499
+    with TestClient(app) as client:
+        assert 'route="/rerank",status="499"} 1' in client.get("/metrics").text
 
 
 def test_hostile_requests_are_never_a_fault_of_the_server(client: TestClient) -> None:
@@ -229,6 +266,14 @@ def test_the_page_asks_the_route_and_fetches_nothing_else(client: TestClient) ->
     assert "http://" not in page
     assert "https://" not in page
     assert "innerHTML" not in page  # what a product says is text
+
+
+def test_an_address_that_cannot_be_had_is_refused(exported: Made) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        sentence = refused("serve", exported[1], "--port", port)
+    assert f"Nothing can listen at 127.0.0.1:{port} (Address already in use)" in sentence
+    assert "choose another --port or --host" in refused("serve", exported[1], "--host", "192.0.2.1")
 
 
 def test_only_an_export_is_served(tmp_path: Path) -> None:
