@@ -7,9 +7,7 @@ b1.score("usb cable", ["USB-C cable, 2 m", "Garden hose"])     # an array, highe
 b1.classify("usb cable", ["USB-C cable, 2 m", "Garden hose"])  # classes and probabilities
 """
 
-from __future__ import annotations
-
-# As in `typing`, which takes long enough to import for a Ctrl-C to come first.
+# Nothing is imported here: even `typing` takes long enough for a Ctrl-C to come first.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.3.0"
 
 
-def load(run: str, workspace: str | Path = ".") -> Scorer:
+def load(run: str, workspace: "str | Path" = ".") -> "Scorer":
     """Open a run of a workspace, or an exported folder, to score new rows; see `competition.pipeline.scorer.load`."""
     # Here, so that importing the package loads nothing heavy.
     from competition.pipeline.scorer import load

@@ -1,8 +1,14 @@
 """`python -m competition …` runs `comp …`."""
 
-import os
-import signal
-from types import FrameType
+import sys
+
+try:
+    import os
+    import signal
+    from types import FrameType
+except KeyboardInterrupt:
+    # Ctrl-C before here is Python's to end: while it starts, and in the lines of the script that called this.
+    sys.exit(130)
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

@@ -9,8 +9,9 @@ from competition.config.loading import change_recipe
 from competition.config.recipe import EnsembleRecipe
 from competition.config.settings import BUILT_IN
 from competition.config.variants import write_variant
-from competition.core.errors import InputError
+from competition.core.errors import CompError, InputError
 from competition.core.workspace import Workspace
+from competition.pipeline.execute import in_order, unmet_sentence
 from competition.pipeline.steps import Pipeline
 
 BASE = "served"  # the recipe that a student varies
@@ -32,6 +33,7 @@ def write_student(workspace: Workspace, teacher: str, name: str, changes: dict[s
     Raises:
         InputError: the name is taken, the student could not be served, or it cannot learn from this
             teacher; nothing is written.
+        CompError: the teacher is missing or out of date; nothing is written.
     """
     pipeline = Pipeline(workspace)
     plan = pipeline.plan
@@ -60,6 +62,7 @@ def write_student(workspace: Workspace, teacher: str, name: str, changes: dict[s
 
     student = change_recipe(workspace, plan.settings, contest, BASE, name, keys, "comp distill")
     assert isinstance(student, EncoderRecipe)  # as BASE is
-    # The plan of a fold checks that the two go together.
-    Pipeline(workspace, {name: student}).plan.fold(student, 0)
+    # The steps of a recipe are refused where the two do not go together, or the teacher is missing.
+    if unmet := unmet_sentence(in_order(Pipeline(workspace, {name: student}).recipe_steps(name))):
+        raise CompError(unmet)
     return write_variant(workspace, name, BASE, keys)

@@ -1,6 +1,7 @@
 """The checks of `comp doctor`: the machine, then the workspace, each problem with the command that fixes it."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -27,6 +28,7 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
 
 _FREE_SPACE = GIB // 2  # bytes of disk that should stay free
+_WRITTEN = (".locks", "data", "folds", "models", "oof", "reports", "submissions")
 _IMPORT = "comp data import PATH"
 _UNFINISHED = (".*.tmp", ".*.old")  # what `core.atomic` leaves when it is killed
 
@@ -51,6 +53,7 @@ def diagnose(root: Path) -> Iterator[Check]:
 
 
 def _check_workspace(workspace: Workspace) -> Iterator[Check]:
+    yield from _check_rights(workspace)
     yield from _check_locks(workspace)
     yield from _check_unfinished(workspace)
     yield from _check_checkpoints(workspace)
@@ -66,6 +69,14 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
             yield Check("data", "stop", str(error), _IMPORT)
         return
 
+    # Nor can runs be read without their rows: none of them is to blame.
+    try:
+        size = f"{len(pipeline.tables.examples):,} rows, {len(pipeline.tables.products):,} products"
+    except CompError as error:
+        yield Check("data", "stop", str(error), _IMPORT)
+        return
+
+    yield Check("data", "well", f"{pipeline.plan.card.source}: {size}")
     yield from _check_rows(pipeline)
     yield _check_disk(pipeline, states.of)
     yield from _check_encoders(pipeline)
@@ -81,6 +92,21 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
         yield Check("steps", "look", message, "comp run")
     else:
         yield Check("steps", "well", f"all {states.total} are done")
+
+
+def _check_rights(workspace: Workspace) -> Iterator[Check]:
+    """Yield whether there is a folder of the workspace in which this user cannot write."""
+    for name in _WRITTEN:
+        top = workspace.root / name
+        inside = [path for path in sorted(top.rglob("*")) if path.is_dir()]
+        # A folder that is missing is made.
+        for folder in [top, *inside] if top.is_dir() else [workspace.root]:
+            if not os.access(folder, os.W_OK | os.X_OK):
+                message = f"this user cannot write in {folder}"
+                yield Check(
+                    "rights", "stop", message, "let this user write there, or work in a copy"
+                )
+                return
 
 
 def _check_locks(workspace: Workspace) -> Iterator[Check]:
@@ -121,17 +147,8 @@ def _check_checkpoints(workspace: Workspace) -> Iterator[Check]:
 
 
 def _check_rows(pipeline: Pipeline) -> Iterator[Check]:
-    """Yield whether the tables can be read, and whether the folds do not leak."""
-    card = pipeline.plan.card
-    try:
-        examples = pipeline.tables.examples
-        products = pipeline.tables.products
-    except CompError as error:
-        yield Check("data", "stop", str(error), _IMPORT)
-        return
-
-    size = f"{len(examples):,} rows, {len(products):,} products"
-    yield Check("data", "well", f"{card.source}: {size}")
+    """Yield whether every row has its product, and whether the folds do not leak."""
+    examples, products = pipeline.tables.examples, pipeline.tables.products
     missing = int((store.product_rows(examples, products) < 0).sum())
     if missing:
         message = f"no product in the catalogue and so empty text: {pluralize(missing, 'row')}"

@@ -1,5 +1,6 @@
 """The application, and how a command ends on an error: one sentence on stderr and an exit code."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,7 +76,10 @@ def _describe_error(error: BaseException) -> tuple[str, int] | None:
         return f"interrupted; {progress}.", error.exit_code
 
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1
+        sentence = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            sentence += "; let this user read and write there, or work in a copy of the folder."
+        return sentence, 1
 
     printed_by_click = isinstance(error, typer.Abort) or hasattr(error, "format_message")
     if printed_by_click or not isinstance(error, Exception):

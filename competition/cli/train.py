@@ -9,7 +9,7 @@ from competition.cli.dry_run import show_dry_run
 from competition.cli.options import complete_recipe, open_contest, parse_tracker
 from competition.cli.output import help_epilog, show_table
 from competition.core.console import console, warn
-from competition.core.errors import InputError, join_names
+from competition.core.errors import CompError, InputError, join_names
 from competition.core.workspace import ALL_ROWS, Workspace
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def train(
     The predictions of the held-out rows go to oof/RECIPE/, and their scores are shown. With --set, the
     recipe and its run stay as they are: the changed one is written to recipes/RECIPE-KEY=VALUE.toml.
     """
-    from competition.pipeline.execute import execute
+    from competition.pipeline.execute import execute, in_order, unmet_sentence
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
@@ -87,11 +87,16 @@ def train(
     added = {} if variant is None else {name: variant.recipe}
     pipeline = Pipeline(space, added, tracker=chosen)
 
-    # The file of a changed recipe is written once its plan refuses nothing.
+    # The file of a changed recipe is written once its plan refuses nothing, and what it learns from is there.
     steps = pipeline.all_rows_steps(name) if all_rows else pipeline.recipe_steps(name, fold)
+    unmet = unmet_sentence(in_order(steps))
+    if unmet and not dry_run:
+        raise CompError(unmet)
     if variant is not None:
         _name_file(space, variant, write=not dry_run)
     if dry_run:
+        if unmet:
+            warn(unmet)
         show_dry_run(pipeline, name, fold)
         return
     if all_rows:

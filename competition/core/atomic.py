@@ -14,24 +14,43 @@ from competition.core.locks import HOST, is_alive
 
 # Errors of a disk that takes no more. Rust's libraries say it in words alone.
 _REFUSALS = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-_IN_WORDS = re.compile(r"\(os error (\d+)\)")
+# Those of a folder in which this user may not write.
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+# How Rust's libraries and Arrow's say it.
+_IN_WORDS = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]")
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(*paths: Path) -> Iterator[None]:
     """Name what could not be written, whatever the library was that tried."""
     try:
         yield
     except Exception as error:
         match = _IN_WORDS.search(str(error))
-        number = int(match[1]) if match else getattr(error, "errno", None)
+        number = int(match[1] or match[2]) if match else getattr(error, "errno", None)
+
+        if number in _FORBIDDEN and (forbidden := _named_path(error, paths)):
+            raise CompError(
+                f"{forbidden} cannot be written ({os.strerror(number)}): let this user write there, or name another "
+                "folder."
+            ) from error
         if number not in _REFUSALS:
             raise
 
         raise CompError(
-            f"{path} cannot be written ({os.strerror(number)}); what was there before is untouched: fix the disk or "
-            "make room, and the same command goes on."
+            f"{paths[0]} cannot be written ({os.strerror(number)}); what was there before is untouched: fix the disk "
+            "or make room, and the same command goes on."
         ) from error
+
+
+def _named_path(error: Exception, paths: tuple[Path, ...]) -> Path | None:
+    """Return the first of `paths` whose temporary file, or folder, an error names; None where it names another."""
+    named = getattr(error, "filename", None)
+    folder = None if named is None else Path(named)
+    for path in paths:
+        if folder in path.parents or _beside(path, "").name in str(error):
+            return path
+    return None
 
 
 def _umask() -> int:
@@ -85,10 +104,10 @@ def atomic_files(*paths: Path) -> Iterator[list[Path]]:
     """Yield temporary paths beside `paths`, which replace them in this order once all are on the disk, or vanish.
 
     Raises:
-        CompError: the disk is full, broken or read-only.
+        CompError: the disk is full, broken or read-only, or this user may not write there.
     """
     temporaries = [_beside(path, "tmp") for path in paths]
-    with _writing(paths[0]):
+    with _writing(*paths):
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(path)

@@ -26,7 +26,7 @@ from competition.data.border import PRODUCT_KEY, check_examples, check_products
 from competition.scoring.contest import Contest, Found
 from competition.scoring.definition import MOST_CLASSES
 
-_FIX = "bring the data again with `comp data`"
+_FIX = "bring the data again with `comp data import PATH`"
 Frame = TypeVar("Frame", "pd.DataFrame", "pd.Series")
 
 

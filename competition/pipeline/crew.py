@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -49,7 +50,9 @@ class Worker(Builder):
         self.process: BaseProcess = process
 
         environment = {THREADS: str(threads)} | ({} if gpu is None else {GPUS: gpu})
-        # Ctrl-C is this process's to hear, also while the other one still imports.
+        # Ctrl-C is this process's to hear, also while the other one still imports. Python's tracker of resources, which
+        # would start along with the first of them, lets it through again.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with _environment(environment):

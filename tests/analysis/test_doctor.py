@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -170,6 +171,30 @@ def test_an_interrupted_import_and_half_written_files_are_named(space: Workspace
     assert "1 half-written files or folders" in found["unfinished"]["said"]
     assert found["data"]["level"] == "stop"
     assert "comp data import PATH" in found["data"]["mend"]
+
+
+def test_damaged_rows_stop_and_no_run_is_blamed_for_them(space: Workspace) -> None:
+    os.truncate(space.examples, 100)
+    stops = {what: row for what, row in health(space, 1).items() if row["level"] == "stop"}
+    assert list(stops) == ["data"]
+    assert stops["data"]["said"].startswith(f"{space.examples} cannot be read")
+    assert stops["data"]["mend"] == f"comp data import PATH -w {space.root}"
+
+
+def test_a_folder_in_which_this_user_cannot_write_stops(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(space.root / "reports")  # it would be made
+    for folder in (space.run("c1"), space.root):
+
+        def access(path: str | Path, mode: int, folder: Path = folder) -> bool:
+            # Root may write anywhere, so modes are not what is changed here.
+            return not (Path(path) == folder and mode & os.W_OK)
+
+        monkeypatch.setattr(os, "access", access)
+        found = health(space, 1)["rights"]
+        assert found["level"] == "stop"
+        assert found["said"] == f"this user cannot write in {folder}"
 
 
 def test_wrong_settings_stop(space: Workspace) -> None:

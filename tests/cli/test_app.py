@@ -1,8 +1,11 @@
 """How commands begin and end."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -133,6 +136,25 @@ def test_a_traceback_is_shown_only_with_debug(
     for arguments in (["--debug", "data"], ["data", "--debug"]):
         with_debug = comp(*arguments, "-w", workspace.root)
         assert isinstance(with_debug.exception, RuntimeError)
+
+
+def test_what_this_user_may_not_do_is_named_with_its_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert comp("init", tmp_path / "w").exit_code == 0
+    for number in (errno.EACCES, errno.EROFS):
+        failure = OSError(number, os.strerror(number), str(tmp_path / "w" / ".locks"))
+
+        def forbid(*_: object, failure: OSError = failure) -> NoReturn:
+            raise failure
+
+        monkeypatch.setattr(Workspace, "open", forbid)
+        result = comp("status", "-w", tmp_path / "w")
+        assert result.exit_code == 1
+        assert result.stderr == (
+            f"error: {os.strerror(number)}: {tmp_path / 'w' / '.locks'}; let this user read and write there, "
+            "or work in a copy of the folder.\n"
+        )
 
 
 def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:

@@ -62,6 +62,21 @@ def test_a_wrong_change_is_refused_and_writes_nothing(
     assert sorted(trained.recipe_folder.iterdir()) == files
 
 
+def test_a_missing_teacher_is_named_and_writes_nothing(trained: Workspace) -> None:
+    files = sorted(trained.recipe_folder.iterdir())
+    train = ("train", "--recipe", "lexical", "--set", "distill_from=b1", "-w", trained.root)
+    result = comp(*train)
+    assert result.exit_code == 1
+    assert "`comp train --recipe b1 -w" in result.stderr
+    assert sorted(trained.recipe_folder.iterdir()) == files
+
+    # What it would take can be seen before.
+    estimate = comp(*train, "--dry-run")
+    assert estimate.exit_code == 0, estimate.output
+    assert estimate.stderr == result.stderr.replace("error: ", "warning: ")
+    assert sorted(trained.recipe_folder.iterdir()) == files
+
+
 def test_another_recipe_of_that_name_stays_as_it_is(trained: Workspace) -> None:
     file = trained.recipe_folder / "lexical-num_leaves=5.toml"
     file.write_text('model = "lexical"\n')

@@ -47,13 +47,21 @@ def test_what_cannot_be_a_student_is_refused_and_writes_nothing(
     assert now == files
 
 
+def test_a_missing_teacher_is_named_and_writes_nothing(taught: Workspace) -> None:
+    result = comp("distill", "c1", "--into", "of-c1", "-w", taught.root)
+    assert result.exit_code == 1
+    assert "`comp train --recipe c1 -w" in result.stderr
+    assert not (taught.recipe_folder / "of-c1.toml").exists()
+
+
 def test_a_student_of_scores_predicts_a_gain(taught: Workspace, tmp_path: Path) -> None:
     examples = pd.read_parquet(taught.examples)
     ranked = examples[["example_id"]].assign(score=-examples["example_id"])
     ranked.to_csv(tmp_path / "ranked.csv", index=False)
     words = ("member", "add", "ranked", tmp_path / "ranked.csv", "--kind", "score")
-    result = comp(*words, "--scheme", "five", "-w", taught.root)
-    assert result.exit_code == 0, result.output
+    for line in ((*words, "--scheme", "five"), ("train", "--recipe", "ranked")):
+        result = comp(*line, "-w", taught.root)
+        assert result.exit_code == 0, result.output
 
     written = write_student(taught, "ranked", "of-scores", {})
     assert tomllib.loads(written.read_text())["set"]["kind"] == "gain"

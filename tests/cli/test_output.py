@@ -272,6 +272,19 @@ def test_commands_name_the_workspace_and_can_be_pasted() -> None:
     assert pasteable("`comp run` helps.") == "`comp run` helps."
 
 
+def test_ctrl_c_before_there_is_a_handler_ends_quietly() -> None:
+    ask = (
+        "import sys; sys.modules.pop('signal', None)\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'signal': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from competition.__main__ import main; main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_it_is_being_imported_ends_quietly(
     number: signal.Signals, code: int

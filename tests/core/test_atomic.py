@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from competition.core.atomic import atomic_file, atomic_folder, write_text
+from competition.core.atomic import atomic_file, atomic_files, atomic_folder, write_text
 from competition.core.errors import CompError
 from competition.core.json_files import read_manifest, write_json, write_manifest
 from competition.core.locks import HOST
@@ -136,6 +136,19 @@ def test_what_cannot_be_written_is_named_and_leaves_what_was_there(
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), atomic_file(tmp_path / "file"):
         raise PermissionError(errno.EACCES, "not yours")
+
+
+def test_a_folder_in_which_this_user_may_not_write_is_named_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    for library in ("folder", "file", "arrow"):
+        with pytest.raises(CompError) as refusal, atomic_files(tmp_path / "x", path) as temporaries:
+            if library == "arrow":
+                raise OSError(f"Failed to open '{temporaries[1]}'. Detail: [errno {errno.EACCES}]")
+            forbidden = path.parent if library == "folder" else temporaries[1]
+            raise PermissionError(errno.EACCES, "Permission denied", str(forbidden))
+        assert str(refusal.value) == (
+            f"{path} cannot be written (Permission denied): let this user write there, or name another folder."
+        )
 
 
 def test_a_full_disk_is_named_by_whoever_writes(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +174,28 @@ def test_a_process_keeps_its_gpu_and_work_without_one_leaves_free_gpus_alone(
     assert some.worker_for(on_gpu=True) is second
     second.step = folds
     assert some.worker_for(on_gpu=True) is None
+
+
+def test_a_process_does_not_hear_ctrl_c_from_its_start_on() -> None:
+    # Of a fresh interpreter, since the tracker of resources is started once.
+    script = (
+        "import signal\n"
+        "from multiprocessing import util\n"
+        "from pathlib import Path\n"
+        "from competition.pipeline.crew import Worker\n"
+        "from competition.pipeline.worker import Settings\n"
+        "start = util.spawnv_passfds\n"
+        "def noted(path, words, files):\n"
+        "    if 'spawn_main' in str(words):\n"
+        "        print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+        "    return start(path, words, files)\n"
+        "util.spawnv_passfds = noted\n"
+        "worker = Worker(Settings(Path(), Path(), quiet=True, has_bars=False), gpu=None, threads=1)\n"
+        "worker.process.kill()\n"
+        "print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.stdout.split(), ended.stderr) == (["True", "False"], "")
 
 
 def test_the_board_shows_what_a_process_draws() -> None:
