@@ -1,10 +1,11 @@
 """What `comp report`, with its table of scores and its paired matrices, takes where there are many queries and runs.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.report [--queries 130000] [--runs 20] [--depth 20] [--against CHECKOUT]
+    python -m benchmarks.report [--queries 130000] [--runs 20] [--depth 20] [--rounds 3] [--against CHECKOUT]
 
 A workspace with made-up rows of few products, and N runs of class probabilities that know a part of
 the truth, each a file per fold as a training leaves it. `comp report` is then a process of its own, with
-a second checkout once with either code. Prints its seconds of wall and processor and its peak memory.
+a second checkout in turn with either code. Prints the medians of its seconds of wall and processor, and
+its peak memory.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.checkouts import checkouts, run, write_seeds
+from benchmarks.checkouts import Usage, checkouts, run, write_seeds
 from competition.core.json_files import write_json
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=130_000)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--depth", type=int, default=20, help="products of a query")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", type=Path, help="another checkout, which is timed first")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -87,10 +89,14 @@ def main() -> None:
         print("| code | queries | rows | runs | wall s | processor s | peak GiB |")
         print("|---|---|---|---|---|---|---|")
         size = f"{asked.queries:,} | {asked.queries * asked.depth:,} | {asked.runs}"
-        for name, checkout in checkouts(asked.against).items():
-            wall, processor, peak = run(checkout, Path(folder) / "w", "--quiet", "report")
-            cells = f"{wall:.1f} | {processor:.1f} | {peak:.2f}"
-            print(f"| {name} | {size} | {cells} |", flush=True)
+        of_code: dict[str, list[Usage]] = {}
+        for _ in range(asked.rounds):
+            for name, checkout in checkouts(asked.against).items():
+                used = run(checkout, Path(folder) / "w", "--quiet", "report")
+                of_code.setdefault(name, []).append(used)
+        for name, rounds in of_code.items():
+            wall, processor, peak = np.median(rounds, axis=0)
+            print(f"| {name} | {size} | {wall:.1f} | {processor:.1f} | {peak:.2f} |")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.data.folds import normalise_each, shared_with_test
+from competition.data.folds import normalise_each
 from competition.scoring.contest import Contest
 
 FULL_DEPTH = 10  # products of a query whose list can be told apart by nDCG
@@ -28,13 +28,14 @@ def describe(
     is_empty = {field: (products[field] == "").to_numpy(bool) for field in contest.fields}
 
     columns_read = ["query_id", "query", "locale", "label", *contest.tasks]
-    columns = {}
+    columns, texts = {}, {}
     for split in ("train", "test"):
         in_split = (examples["split"] == split).to_numpy()
         rows = examples.loc[in_split, columns_read]
         listed = position[in_split]
         used = np.unique(listed[listed >= 0])  # (products,)
         queries = normalise_each(rows.drop_duplicates("query_id")["query"])
+        texts[split] = queries
         depth = rows.groupby("query_id").size()
 
         counts = {
@@ -61,6 +62,6 @@ def describe(
 
     table = pd.DataFrame(columns)
     if contest.has_queries_apart:
-        shared = len(shared_with_test(examples))
+        shared = int(texts["train"].isin(set(texts["test"])).sum())
         table.loc["train queries that are also test queries"] = [shared, 0]
     return table

@@ -122,9 +122,15 @@ class Tables:
 
         return self.text_features.loc[:, ~self.text_features.columns.str.startswith(PREFIX)]
 
+    @cached_property
+    def _ids_of_splits(self) -> tuple[pd.Series, pd.Series]:
+        """The ids of training rows and of test rows."""
+        ids, is_test = self.examples["example_id"], self.examples["split"] == "test"
+        return ids[~is_test], ids[is_test]
+
     def read_run(self, plan: RunPlan) -> predictions.Run:
         """Return a complete run, joined by id, whose folds are those of its scheme."""
-        run = predictions.read_run(self.workspace, plan, self.examples)
+        run = predictions.read_run(self.workspace, plan, *self._ids_of_splits)
         predictions.check_parts(run, self.fold_of_training(plan.scheme), plan.scheme)
         return run
 

@@ -156,7 +156,8 @@ class GradedRows:
 
         if task.ranks:
             assert task.metric.movable is not None
-            groups[MOVABLE] = task.metric.movable(self._rows(self.truth))
+            rows = replace(self._rows(self.truth), laid_out=self.lists)
+            groups[MOVABLE] = task.metric.movable(rows)
             groups[DEEP] = np.bincount(index, minlength=len(queries)) >= FULL_DEPTH
         return groups
 
@@ -225,7 +226,8 @@ class GradedRows:
         task, truth, reads = self.task, self.truth, self.task.metric.reads
         if task.ranks:
             assert task.metric.random is not None
-            return "random order", self._of_lists(*task.metric.random(self._rows(truth)))
+            rows = replace(self._rows(truth), laid_out=self.lists)
+            return "random order", self._of_lists(*task.metric.random(rows))
 
         if task.kind == "rate":
             middle = np.median if task.metric.name == "mae" else np.mean

@@ -112,13 +112,21 @@ def _of_lists(queries: Codes, values: Array) -> Counts:
     return queries, np.column_stack([values, np.ones(len(values))])
 
 
+def _lists(rows: Rows) -> RankedLists:
+    if isinstance(rows.laid_out, RankedLists):
+        return rows.laid_out
+    return RankedLists(rows.query, rows.truth, rows.tie)
+
+
 def _ndcg(cutoff: int | None = None) -> Metric:
     def count(rows: Rows) -> Counts:
         score = rows.answer if rows.ranked is None else np.where(rows.ranked, rows.answer, -np.inf)
-        lists = rows.laid_out
-        if not isinstance(lists, RankedLists):
-            lists = RankedLists(rows.query, rows.truth, rows.tie)
+        lists = _lists(rows)
         return _of_lists(lists.queries, lists.ndcg(score, cutoff))
+
+    def random(rows: Rows) -> Counts:
+        lists = _lists(rows)
+        return _of_lists(lists.queries, lists.random_ndcg(cutoff))
 
     return Metric(
         name="ndcg" if cutoff is None else f"ndcg@{cutoff}",
@@ -127,10 +135,8 @@ def _ndcg(cutoff: int | None = None) -> Metric:
         reads="order",
         count=count,
         statistic=metrics.mean,
-        random=lambda rows: _of_lists(
-            *metrics.random_ndcg_per_query(rows.query, rows.truth, cutoff)
-        ),
-        movable=lambda rows: metrics.movable(rows.query, rows.truth),
+        random=random,
+        movable=lambda rows: _lists(rows).movable(),
     )
 
 

@@ -38,6 +38,7 @@ class RankedLists:
         # Lists of 1, 2, 3 to 4, 5 to 8 and so on rows share a matrix, at most half of which is filled up.
         bucket = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
         order = np.append(order, len(query))
+        self._rows = len(query)
         self._ideals: dict[int | None, Array] = {}  # by cut-off, (queries,)
 
         # Which lists, (n,), their rows and the gains of these, (n, longest).
@@ -90,6 +91,24 @@ class RankedLists:
         """
         dcg = self.over_lists(score, lambda gains: _discounted(gains, cutoff))
         return _normalised(dcg, self._ideal(cutoff))
+
+    def random_ndcg(self, cutoff: int | None = None) -> Array:
+        """Return the expected nDCG of each query ranked at random: every rank then has the query's mean gain."""
+        dcg = np.empty(len(self.queries))
+        for lists, rows, gains in self._matrices:
+            inside = rows < self._rows
+            mean_gain = gains.sum(axis=1) / inside.sum(axis=1)
+            dcg[lists] = _discounted(inside * mean_gain[:, None], cutoff)
+        return _normalised(dcg, self._ideal(cutoff))
+
+    def movable(self) -> NDArray[np.bool_]:
+        """Return whether the order of a query's rows can change its nDCG, `(queries,)`: its gains are not all equal."""
+        differs = np.empty(len(self.queries), bool)
+        for lists, rows, gains in self._matrices:
+            # What fills a list up counts as its first row.
+            gains = np.where(rows < self._rows, gains, gains[:, :1])
+            differs[lists] = (gains != gains[:, :1]).any(axis=1)
+        return differs
 
     def _ideal(self, cutoff: int | None) -> Array:
         """Return the greatest DCG of each list, `(queries,)`."""
@@ -190,22 +209,6 @@ def first_places(index: Codes, queries: int) -> Codes:
     return first
 
 
-def _dcg(query: Codes, gain: Array, order: Codes, cutoff: int | None = None) -> tuple[Codes, Array]:
-    """Return the queries in ascending order and the DCG of each list: sum of gain / log2(rank + 1), ranks from 1."""
-    query = query[order]
-    gain = gain[order]
-    starts = run_starts(query)
-    lengths = np.diff(np.r_[starts, len(query)])
-    rank = np.arange(len(query)) - np.repeat(starts, lengths) + 1
-    discounted = gain / np.log2(rank + 1)
-    if cutoff is not None:
-        discounted[rank > cutoff] = 0.0
-
-    # `reduceat` takes no empty indices.
-    dcg = np.add.reduceat(discounted, starts) if len(starts) else discounted
-    return query[starts], dcg
-
-
 def _normalised(dcg: Array, ideal: Array) -> Array:
     """Return DCG over its ideal; NaN where the ideal is 0."""
     ratio: Array = np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
@@ -248,27 +251,14 @@ def ndcg_per_query(
 def random_ndcg_per_query(
     query: Codes, gain: Array, cutoff: int | None = None
 ) -> tuple[Codes, Array]:
-    """Return the expected nDCG of each query ranked at random: every rank then has the query's mean gain."""
-    queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
-    mean_gain = (np.bincount(index, weights=gain) / counts)[index]  # (rows,)
-
-    order = np.lexsort((-gain, query))
-    _, ideal = _dcg(query, gain, order, cutoff)
-
-    # Any order will do where all gains of a query are equal.
-    _, dcg = _dcg(query, mean_gain, order, cutoff)
-    return queries, _normalised(dcg, ideal)
+    """Return the queries in ascending order and their `RankedLists.random_ndcg`, `(queries,)`."""
+    lists = RankedLists(query, gain)
+    return lists.queries, lists.random_ndcg(cutoff)
 
 
 def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
-    """Return whether the order of a query's rows can change its nDCG, `(queries,)`: its gains are not all equal."""
-    order = np.lexsort((gain, query))
-    starts = run_starts(query[order])
-
-    # Gains ascend within a query: all are equal where the first equals the last.
-    ends = np.r_[starts[1:], len(query)] - 1
-    differs: NDArray[np.bool_] = gain[order][starts] != gain[order][ends]
-    return differs
+    """Return `RankedLists.movable` of each query, in ascending order, `(queries,)`."""
+    return RankedLists(query, gain).movable()
 
 
 # --- classification

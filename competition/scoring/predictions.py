@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,8 +203,14 @@ def read_nested(
     }
 
 
-def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run:
+def read_run(workspace: Workspace, plan: RunPlan, train_ids: pd.Series, test_ids: pd.Series) -> Run:
     """Read a run, joined by id.
+
+    Args:
+        workspace: where its files lie.
+        plan: of the run.
+        train_ids: the ids of the training rows.
+        test_ids: the ids of the test rows.
 
     Raises:
         CompError: a fold is missing, damaged or made from other inputs than the plan's, or the
@@ -234,13 +239,11 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
 
     held_out, fold_of_row = _in_order(held_out_parts, plan.kind)
 
-    ids = examples["example_id"]
-    is_test = examples["split"] == "test"
     refusal = f"The run {plan.name!r} does not cover the"
 
-    check_coverage(held_out, ids[~is_test], f"{refusal} train rows in its folds")
+    check_coverage(held_out, train_ids, f"{refusal} train rows in its folds")
     for fold, test_part in enumerate(test_parts):
-        check_coverage(test_part, ids[is_test], f"{refusal} test rows in its fold {fold}")
+        check_coverage(test_part, test_ids, f"{refusal} test rows in its fold {fold}")
 
     return Run(
         name=plan.name,
@@ -253,17 +256,16 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
 
 def _in_order(parts: Sequence[pd.DataFrame], kind: Kind) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Return the rows of all parts by example_id, and of which part each is, `(rows,)`."""
-    order = np.argsort(np.concatenate([part["example_id"] for part in parts]), kind="stable")
-
-    def ordered(column: str) -> NDArray[Any]:
-        return np.concatenate([part[column] for part in parts])[order]
+    ids = np.concatenate([part["example_id"] for part in parts])
+    order = np.argsort(ids, kind="stable")
 
     # Column by column: a table is joined and sorted in twice the time and memory.
-    values = np.empty((len(kind.outputs), len(order)))
+    values, joined = np.empty((len(kind.outputs), len(order))), np.empty(len(order))
     for row, column in zip(values, kind.outputs, strict=True):
-        row[:] = ordered(column)
+        np.concatenate([part[column] for part in parts], out=joined)
+        np.take(joined, order, out=row, mode="clip")  # other modes copy what they write
     outputs = pd.DataFrame(values.T, columns=list(kind.outputs), copy=False)
-    outputs.insert(0, "example_id", ordered("example_id"))
+    outputs.insert(0, "example_id", ids[order])
 
     of_row = np.repeat(np.arange(len(parts)), [len(part) for part in parts])[order]
     return outputs, of_row

@@ -57,11 +57,14 @@ def resample(counts: Sequence[Array], seed: int, resamples: int) -> list[Resampl
         seed: of the draws.
         resamples: how often all queries are drawn.
     """
-    units = [_sum_blocks(each, seed) if len(each) >= HUGE else each for each in counts]
     # Many results count the same rows: such columns are summed once.
     columns = _Columns()
-    places = [[columns.place(column) for column in each.T] for each in units]
-    exact = np.column_stack([_exact(column) for column in columns.distinct])  # (queries, columns)
+    places = [[columns.place(column) for column in each.T] for each in counts]
+    drawn_columns, queries = columns.distinct, len(counts[0])
+    if queries >= HUGE:
+        block = _blocks(queries, seed)
+        drawn_columns = [np.bincount(block, each, BLOCKS).astype(float) for each in drawn_columns]
+    exact = np.column_stack([_exact(column) for column in drawn_columns])  # (drawn, columns)
 
     sums = np.empty((resamples, exact.shape[1]))
     chunks = _draws(len(exact), seed, resamples)
@@ -73,7 +76,7 @@ def resample(counts: Sequence[Array], seed: int, resamples: int) -> list[Resampl
         sums[first : first + len(drawn)] = part @ exact
         first += len(drawn)
     return [
-        Resampled(len(each), each.sum(axis=0), sums[:, place])
+        Resampled(queries, each.sum(axis=0), sums[:, place])
         for each, place in zip(counts, places, strict=True)
     ]
 
@@ -108,15 +111,9 @@ def _exact(column: Array) -> Array:
     return rounded
 
 
-def _sum_blocks(counts: Array, seed: int) -> Array:
-    """Return the sums of blocks of queries, `(BLOCKS, m)`, whose sizes differ by 1 at most."""
-    block = _blocks(len(counts), seed)
-    return np.column_stack([np.bincount(block, column, BLOCKS) for column in counts.T])
-
-
 @lru_cache(_KEPT_DRAWS)
 def _blocks(queries: int, seed: int) -> Codes:
-    """Return the block of each query, `(queries,)`."""
+    """Return the block of each query, `(queries,)`; their sizes differ by 1 at most."""
     # At random: ids are often in an order, such as that of locales.
     return np.random.default_rng(seed).permutation(queries) % BLOCKS
 

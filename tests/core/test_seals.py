@@ -1,5 +1,6 @@
 """A table says whether its bytes are those that were written: one changed bit anywhere is found, and named."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from competition.core import seals
 from competition.core.errors import CompError
 from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.seals import is_intact
@@ -80,3 +82,35 @@ def test_a_table_from_before_there_were_digests_is_read(table: Path) -> None:
     pq.write_table(old.replace_schema_metadata({b"comp": b'{"inputs": "inputs-1"}'}), path)
     assert read_fingerprint(path) == "inputs-1"
     pd.testing.assert_frame_equal(read_table(path, "inputs-1"), FRAME)
+
+
+def test_what_was_found_intact_is_looked_at_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    digest = seals._digest
+    monkeypatch.setattr(seals, "_digest", lambda *a: looked.append(1) or digest(*a))
+    path = tmp_path / "table.parquet"
+    write_table(path, FRAME, "inputs-1")
+    looked.clear()
+
+    # So young, it may still change within a tick of the clock.
+    assert is_intact(path)
+    assert is_intact(path)
+    assert len(looked) == 2
+    monkeypatch.setattr(seals, "_TICK", -1)
+    assert is_intact(path)
+    assert is_intact(path)
+    assert read_table(path, "inputs-1").equals(FRAME)
+    assert len(looked) == 3
+
+    # As many bytes in the same file.
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    times = path.stat()
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # the time of its change is another
+    monkeypatch.undo()
+    assert not is_intact(path)
+    write_table(path, FRAME.assign(id=1), "inputs-1")
+    assert is_intact(path)

@@ -1,6 +1,7 @@
 """Scores of outputs: joined by id, grouped, paired."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -136,3 +137,58 @@ def test_outputs_of_more_rows_are_joined_and_repeated_ones_refused() -> None:
     for twice in (outputs.iloc[[0, *range(8)]], pd.concat([outputs, outputs])):
         with pytest.raises(pd.errors.MergeError):
             evaluation.count_outputs(TASKS["task2"], KINDS["classes"], twice, some)
+
+
+def test_results_that_are_drawn_together_have_the_intervals_that_they_have_alone() -> None:
+    """2,400 queries, some of them without any gain, and 50 of another locale."""
+    rng = np.random.default_rng(0)
+    rows = 2 * 2_400
+    examples = frame("".join(rng.choice(list("ESCI"), rows)), [i // 2 for i in range(rows)])
+    examples["locale"] = np.where(examples["query_id"] < 50, "jp", "us")
+    for task in ("task1", "task2"):
+        graded = evaluation.GradedRows(TASKS[task], examples)
+        given = [rng.random(rows), rng.random(rows) * 3]
+        together = [graded.count(answer) for answer in given]
+        for group in ("all", "us", "jp"):
+            evaluation.draw_together(together, group)
+            alone = [graded.count(answer) for answer in given]
+            assert [evaluation.estimate_score(each, group) for each in alone] == [
+                evaluation.estimate_score(each, group) for each in together
+            ]
+            one, other = (
+                evaluation.estimate_difference(*each, group) for each in (alone, together)
+            )
+            assert one == other
+        assert set(together[0].resampled) == {"all", "us"}  # few queries are drawn when asked for
+
+
+def test_a_group_of_all_queries_is_not_drawn_again() -> None:
+    examples = frame("EI" * 2_000, [i // 2 for i in range(4_000)])
+    counts = evaluation.GradedRows(TASKS["task1"], examples).count(np.arange(4_000.0))
+    for group in ("all", "us", "can move"):
+        evaluation.draw_together([counts], group)
+    assert counts.resampled["us"] is counts.resampled["all"] is counts.resampled["can move"]
+
+
+def test_rows_that_are_laid_out_once_count_as_rows_of_one_answer() -> None:
+    rng = np.random.default_rng(0)
+    examples = frame("".join(rng.choice(list("ESCI"), 300)), sorted(rng.integers(0, 40, 300)))
+    shuffled = examples.sample(frac=1, random_state=0)
+    for task in TASKS.values():
+        graded = evaluation.GradedRows(task, shuffled)
+        for seed in range(3):
+            share = np.random.default_rng(seed).dirichlet(np.ones(4), 300)
+            columns = dict(zip(KINDS["classes"].outputs, share.T, strict=True))
+            outputs = pd.DataFrame({"example_id": range(300), **columns})
+            again = evaluation.count_outputs(task, KINDS["classes"], outputs[::-1], examples)
+            np.testing.assert_array_equal(
+                graded.count_outputs(KINDS["classes"], outputs).values, again.values
+            )
+
+
+def test_results_over_other_groups_of_queries_are_no_pair() -> None:
+    examples = frame("ESCIIEEI", [1, 1, 1, 1, 2, 2, 3, 3])
+    counts = evaluation.GradedRows(TASKS["task2"], examples).count(np.zeros(8))
+    other = replace(counts, groups={"all": np.array([True, True, False])})
+    with pytest.raises(ValueError, match="same queries"):
+        evaluation.estimate_difference(counts, other)

@@ -13,7 +13,7 @@ from competition.core.workspace import Workspace
 from competition.scoring import predictions
 from tests.esci import KINDS
 
-EXAMPLES = pd.DataFrame({"example_id": [4, 1, 3, 2, 9, 8], "split": ["train"] * 4 + ["test"] * 2})
+IDS = pd.Series([4, 1, 3, 2]), pd.Series([9, 8])  # of training rows and of test rows
 
 
 def gains(ids: list[int], shift: float = 0.0) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def read(space: Workspace) -> predictions.Run:
         predictions.RunPlan(
             "r", KINDS["gain"], ("task1",), "comp train --recipe r", (("a", "a"),) * 2
         ),
-        EXAMPLES,
+        *IDS,
     )
 
 
@@ -139,7 +139,7 @@ def test_probabilities_are_checked_when_they_are_read(tmp_path: Path) -> None:
     )
     sentence = "The run 'c', fold 0: 2 rows of probabilities do not sum to 1, the first is 3"
     with pytest.raises(CompError, match=sentence):
-        predictions.read_run(space, plan, EXAMPLES)
+        predictions.read_run(space, plan, *IDS)
 
 
 # --- folds of other parts

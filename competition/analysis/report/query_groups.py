@@ -17,7 +17,7 @@ CONTENT = "what the query holds"
 DEPTH = "products of the query"
 NEGATION, NUMBER, NOTHING = "a negation", "a number", "none of these"
 # Words by which a query says what it does not want: English, Spanish, German, French; Japanese has no spaces.
-_NEGATIONS = ("without", "not", "no", "non", "sin", "ohne", "kein", "nicht", "sans")
+_NEGATIONS = frozenset(("without", "not", "no", "non", "sin", "ohne", "kein", "nicht", "sans"))
 _NEGATIONS_INSIDE = ("なし", "ない", "以外")
 
 
@@ -93,7 +93,9 @@ def what_queries_hold(
 
 
 def _is_negated(query: str) -> bool:
-    return not set(_NEGATIONS).isdisjoint(query.split()) or any(
+    if query.isascii():
+        return not _NEGATIONS.isdisjoint(query.split())
+    return not _NEGATIONS.isdisjoint(query.split()) or any(
         word in query for word in _NEGATIONS_INSIDE
     )
 

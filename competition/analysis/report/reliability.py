@@ -51,9 +51,10 @@ def reliability(expected: Array, observed: Array, bins: int = BINS) -> Reliabili
         place = np.count_nonzero(expected < value) + np.arange(len(equal))
         of_row[equal] = np.searchsorted(starts, place, side="right") - 1
 
+    cell = of_row.astype(np.int64)  # as `bincount` takes it
     return Reliability(
-        expected=np.bincount(of_row, expected, number) / sizes,
-        observed=np.bincount(of_row, observed, number) / sizes,
+        expected=np.bincount(cell, expected, number) / sizes,
+        observed=np.bincount(cell, observed, number) / sizes,
         rows=sizes,
     )
 
