@@ -82,6 +82,7 @@ def main() -> None:
         made = os.fork()
         if not made:
             make(Path(folder) / "w", asked.queries, asked.runs, asked.depth)
+            os.sync()  # what is still to be written would be written beside the reports
             os._exit(0)
         if os.waitpid(made, 0)[1]:
             raise SystemExit("the workspace could not be made")
