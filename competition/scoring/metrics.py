@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from competition.core.arrays import Array, Codes
 
+_CELLS = 1 << 15  # of a matrix, which with what is made of it stays in a processor's cache
+
 
 class RankedLists:
     """The lists of many queries, laid out once so that many rankings of the same rows are scored fast.
 
-    Lists of similar length lie in one matrix, so that a ranking is a sort of its rows.
+    Lists of similar length lie in matrices, so that a ranking is a sort of their rows.
     """
 
     def __init__(self, query: Codes, gain: Array, tie: Codes | None = None) -> None:
@@ -35,7 +37,7 @@ class RankedLists:
         self.queries: Codes = query[order][starts]  # (queries,) ascending
         gain = np.append(gain, 0.0)  # the last is of what fills a matrix up
 
-        # Lists of 1, 2, 3 to 4, 5 to 8 and so on rows share a matrix, at most half of which is filled up.
+        # Lists of 1, 2, 3 to 4, 5 to 8 and so on rows share matrices, at most half of which is filled up.
         bucket = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
         order = np.append(order, len(query))
         self._rows = len(query)
@@ -44,11 +46,14 @@ class RankedLists:
         # Which lists, (n,), their rows and the gains of these, (n, longest).
         self._matrices: list[tuple[Codes, Codes, Array]] = []
         for b in np.unique(bucket):
-            lists = np.flatnonzero(bucket == b)
-            place = np.arange(int(lengths[lists].max()))
-            inside = place < lengths[lists, None]  # (n, longest)
-            rows = order[np.where(inside, starts[lists, None] + place, len(query))]
-            self._matrices.append((lists, rows, gain[rows]))
+            of_bucket = np.flatnonzero(bucket == b)
+            place = np.arange(int(lengths[of_bucket].max()))
+            at_once = max(1, _CELLS // len(place))
+            for first in range(0, len(of_bucket), at_once):
+                lists = of_bucket[first : first + at_once]
+                inside = place < lengths[lists, None]  # (n, longest)
+                rows = order[np.where(inside, starts[lists, None] + place, len(query))]
+                self._matrices.append((lists, rows, gain[rows]))
 
     def over_lists(self, score: Array, value: Callable[[Array], Array]) -> Array:
         """Return a value of each list, `(queries,)`.

@@ -106,7 +106,9 @@ def check_outputs(outputs: pd.DataFrame, kind: Kind, name: str) -> None:
             f"{name}: {int(bad.sum())} rows are not finite, the first is {ids[bad].iloc[0]}."
         )
 
-    total = sum(values, np.zeros(len(ids)))
+    total = np.zeros(len(ids))
+    for column in values if kind.is_classes else ():
+        total += column
     if kind.is_classes and len(ids) and max(total.max() - 1, 1 - total.min()) > _SUM_TOLERANCE:
         bad = np.abs(total - 1) > _SUM_TOLERANCE
         raise CompError(
