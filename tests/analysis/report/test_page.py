@@ -322,8 +322,8 @@ def test_lists_whose_order_says_nothing_are_told(tmp_path: Path, members: tuple[
     assert "task1, another product first" not in sections.words["disagreement"]
 
 
-def test_a_run_that_ranks_perfectly_has_no_worst_query(finished: Workspace) -> None:
-    evidence = Evidence(Pipeline(finished))
+def test_a_run_that_ranks_perfectly_has_no_worst_query(attacked: Workspace) -> None:
+    evidence = Evidence(Pipeline(attacked))
     task = TASKS["task1"]
     run = evidence.answer(task)
     counts = evidence.counts(task)
