@@ -110,22 +110,28 @@ def _calibration(task: Task, run: str, bins: Reliability) -> Figure:
 
 def disagreements(evidence: Evidence) -> Section:
     """Return the section with the share of rows to which two runs give different answers."""
+    compared = [task for task in evidence.tasks if len(evidence.counts(task)) > 1]
     # Two numbers are hardly ever the same.
-    tasks = [task for task in evidence.tasks if task.metric.reads != "number"]
-    matrices = [_disagreement(evidence, task) for task in tasks if len(evidence.counts(task)) > 1]
+    tasks = [task for task in compared if task.metric.reads != "number"]
+    matrices = [_disagreement(evidence, task) for task in tasks if _has_answers(evidence, task)]
     blocks: list[Block] = [Multiples("", matrices)] if matrices else []
     lead = (
         "The share of rows to which two runs give different answers. Models with the same errors add little to each "
         "other."
     )
     if not blocks:
-        several = any(len(evidence.counts(task)) > 1 for task in evidence.tasks)
-        blocks.append(
-            Note("All answers are numbers.")
-            if several
-            else Note("There is only one run.", "comp run")
-        )
+        if tasks:
+            blocks.append(Note("The order of no list matters."))
+        elif compared:
+            blocks.append(Note("All answers are numbers."))
+        else:
+            blocks.append(Note("There is only one run.", "comp run"))
     return Section("disagreement", "Disagreement", lead, blocks)
+
+
+def _has_answers(evidence: Evidence, task: Task) -> bool:
+    """Return whether there is a class, or a list whose order matters, to agree on."""
+    return not task.ranks or bool(evidence.baseline(task)[1].groups[MOVABLE].any())
 
 
 def _disagreement(evidence: Evidence, task: Task) -> Matrix:

@@ -153,6 +153,11 @@ def breakdowns(evidence: Evidence) -> Section:
     every = breakdown(evidence, evidence.tasks)
     for task in evidence.tasks:
         table = every[every["task"] == task.name]
+        if table.empty:
+            blocks.append(
+                Note(f"{task.name}: the order of no list matters, so no query is in a group.")
+            )
+            continue
         runs = evidence.representatives(task)
         groupings = enumerate(table.groupby("by", sort=False))
         items = [
@@ -165,7 +170,8 @@ def breakdowns(evidence: Evidence) -> Section:
         heading += " whose order matters" if task.ranks else ""
         blocks.append(Multiples(heading, items, runs, note))
 
-    blocks.append(_all_groups(every))
+    if not every.empty:
+        blocks.append(_all_groups(every))
     lead = (
         "Scores over groups of queries, with 95 % intervals: the run that answers the task, the best single model and "
         "the lexical baseline. What a query holds is the first that fits. Behind each group stands its number of "

@@ -187,6 +187,13 @@ def worst_queries(evidence: Evidence) -> Section:
     # A perfect list is no example of an error; equal scores are in the order of query_id.
     imperfect = scores[scores < 1].sort_values(kind="stable")
     worst = [int(query) for query in imperfect.index[:WORST]]
+    if not worst:
+        reason = (
+            f"{run} ranks all lists whose order matters perfectly."
+            if len(scores)
+            else f"The order of no list matters: the labels of each are worth the same to {task.name}."
+        )
+        return Section("worst", title, lead, [Note(reason)])
 
     outputs = evidence.outputs(task, run, worst)
     rows = ranked(outputs, answers(task, evidence.plan(run).kind, outputs))

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.page import render_report
 from competition.analysis.report.reliability import confusion_matrix, ranked
 from competition.analysis.report.run_answers import expectation
+from competition.analysis.report.worst_queries import worst_queries
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
+from competition.data import store, synthetic
 from competition.pipeline.execute import execute, in_order
 from competition.pipeline.steps import Pipeline
 from competition.scoring.answers import answers
@@ -29,8 +32,8 @@ from competition.scoring.evaluation import MOVABLE
 from competition.scoring.intervals import Estimate
 from tests.analysis.report.conftest import report_of
 from tests.analysis.report.made import Sections
-from tests.conftest import QUICK, comp, make_workspace, refused
-from tests.esci import LABELS, LOCALES, TASKS
+from tests.conftest import LEXICAL_ALONE, QUICK, comp, make_workspace, refused
+from tests.esci import CONTEST, LABELS, LOCALES, TASKS
 
 SCORED = {
     "leaderboard",
@@ -295,6 +298,37 @@ def test_worst_queries_are_in_the_order_of_their_score(
     assert scores[0] < 1
     counts = evidence.counts(TASKS["task1"])[evidence.answer(TASKS["task1"])]
     assert f"{counts.values[counts.groups['can move'], 0].min():.4f}" == table[1][-1]
+
+
+@pytest.mark.parametrize("members", [(), ("theirs",)])
+def test_lists_whose_order_says_nothing_are_told(tmp_path: Path, members: tuple[str, ...]) -> None:
+    space = make_workspace(tmp_path / "w", settings=LEXICAL_ALONE)
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    of_query = examples.groupby("query_id")["label"].transform("first")
+    store.save(space, CONTEST, examples.assign(label=of_query), products, "test")
+    run = ("-w", space.root)
+    assert comp("train", "--recipe", "lexical", *run).exit_code == 0
+    if members:
+        file = tmp_path / "theirs.csv"
+        assert comp("member", "export", "lexical", file, *run).exit_code == 0
+        assert comp("member", "add", "theirs", file, "--kind", "classes", *run).exit_code == 0
+        settings = space.root / "competition.toml"
+        settings.write_text(settings.read_text().replace('["lexical"]', '["lexical", "theirs"]'))
+        assert comp("train", "--recipe", "theirs", *run).exit_code == 0
+
+    sections = Sections(report_of(space, tmp_path / "page.html"))
+    assert "the order of no list matters" in sections.words["worst"].lower()
+    assert not sections.tables["worst"]
+    assert "task1, another product first" not in sections.words["disagreement"]
+
+
+def test_a_run_that_ranks_perfectly_has_no_worst_query(attacked: Workspace) -> None:
+    evidence = Evidence(Pipeline(attacked))
+    task = TASKS["task1"]
+    run = evidence.answer(task)
+    counts = evidence.counts(task)
+    counts[run] = replace(counts[run], values=np.ones_like(counts[run].values))
+    assert f"{run} ranks all lists" in str(worst_queries(evidence).blocks)
 
 
 def test_a_run_that_was_not_scored_has_no_date(finished: Workspace, tmp_path: Path) -> None:
