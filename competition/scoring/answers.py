@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.lazy import pd
-from competition.core.parquet import row_slices
 from competition.scoring.labels import number_text
 from competition.scoring.task import Kind, Task
 
@@ -52,13 +51,13 @@ def _first_greatest(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Tables lie column by column, which `argmax` over the columns reads several times more slowly.
     """
-    index = np.zeros(len(values))
-    for rows in row_slices(len(values)):
-        part, greatest = index[rows], values[rows, 0].copy()
-        for place, column in enumerate(values[rows].T[1:], start=1):
-            part[column > greatest] = place
-            np.maximum(greatest, column, out=greatest)
-    return index
+    index, greatest = np.zeros(len(values), np.int32), values[:, 0].copy()
+    for place, column in enumerate(values.T[1:], start=1):
+        greater = column > greatest
+        index *= ~greater
+        index += greater * np.int32(place)
+        np.maximum(greatest, column, out=greatest)
+    return index.astype(np.float64)
 
 
 def class_names(task: Task, codes: NDArray[np.float64]) -> list[str]:

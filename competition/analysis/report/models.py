@@ -1,5 +1,7 @@
 """The sections on models: calibration, confusion and disagreement."""
 
+from functools import partial
+
 import numpy as np
 
 from competition.analysis.report import charts
@@ -22,6 +24,7 @@ from competition.analysis.report.reliability import (
 )
 from competition.core.arrays import Codes
 from competition.core.errors import pluralize
+from competition.core.threads import side_by_side
 from competition.scoring.evaluation import MOVABLE
 from competition.scoring.task import Task
 
@@ -35,10 +38,10 @@ def confusions(evidence: Evidence) -> Section:
         if not task.classes:
             continue
         labels = evidence.graded(task).truth
-        items = []
-        for run, codes in _codes(evidence, task).items():
-            counts = confusion_matrix(labels, codes, len(task.classes))
-            items.append(_confusion(task, run, counts))
+        given = _codes(evidence, task)
+        count = partial(confusion_matrix, labels, classes=len(task.classes))
+        counts = side_by_side(count, given.values())
+        items = [_confusion(task, run, each) for run, each in zip(given, counts, strict=True)]
         blocks.append(Multiples(task.name, items))
 
     lead = "Rows are labels, columns are answers: the share of a label's rows, and their number."
