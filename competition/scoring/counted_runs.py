@@ -7,6 +7,7 @@ from functools import cache
 
 from competition.core.arrays import Array
 from competition.core.lazy import pd
+from competition.core.threads import side_by_side
 from competition.scoring.evaluation import Counts, GradedRows
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.task import Task
@@ -37,6 +38,12 @@ class CountedRuns:
     def baseline(self, task: Task, split: str) -> tuple[str, Counts]:
         """Return the name and the counts of the trivial baseline."""
         return self.graded(task, split).count_trivial_baseline()
+
+    def lay_out(self) -> None:
+        """Lay out what all runs share, which is otherwise done when the first of them is counted."""
+        graded = [(t, s) for s in SPLITS for t in self.tasks if len(self.graded(t, s).examples)]
+        for _ in side_by_side(lambda of: self.baseline(*of), graded):
+            pass
 
     def counts(self, task: Task, split: str, run: str) -> Counts:
         """Return what a run that was added counts on a task that it answers."""

@@ -42,8 +42,9 @@ class Evidence:
 
         plans = pipeline.plan.runs()
         with progress("runs", len(plans), "runs") as work:
-            # The first one lays out what the others share. One more than there are cores, since
-            # some wait for a file or for Python's lock.
+            # Threads would make several times what they share, so that the first run goes ahead.
+            self.counted.lay_out()
+            # One more than there are cores, since some wait for a file or for Python's lock.
             others = side_by_side(self._read, plans[1:], at_once=cores() + 1)
             read = chain(map(self._read, plans[:1]), others)
             for plan, error in zip(plans, read, strict=True):
