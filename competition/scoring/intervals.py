@@ -100,7 +100,8 @@ def bootstrap(
     them. Then it is the bootstrap-t interval (Efron and Tibshirani 1993, chapter 12) with the
     jackknife's standard error, widened to Student's t where that reaches further, and below
     SMALL_SAMPLE queries at a nominal level of 97 %, which covers as often as 95 % says. Below
-    MIN_QUERIES there is none. `benchmarks/coverage.py` measures how often each holds the truth.
+    MIN_QUERIES there is none. Very many queries are drawn in blocks, see `resampling.resample`.
+    `benchmarks/coverage.py` measures how often each holds the truth.
 
     Args:
         counts: what each query adds, `(queries, m)`. The order of the queries decides which are
