@@ -23,20 +23,26 @@ class CountedRuns:
         self.tasks = tuple(tasks)
         self.examples = examples
         self._counts: dict[tuple[str, str, str], Counts] = {}  # by task, split and run
+        # Kept no longer than this object, as decorated methods would be.
+        self._rows = cache(self._pick_rows)
+        self._graded = cache(self._lay_out)
+        self._baseline = cache(self._count_baseline)
 
-    @cache  # noqa: B019 - one for each table of scores
-    def rows(self, split: str) -> pd.DataFrame:
-        """Return the examples of a split."""
+    def graded(self, task: Task, split: str) -> GradedRows:
+        """Return the rows of a task and split whose answer is known, laid out once."""
+        return self._graded(task, split)
+
+    def baseline(self, task: Task, split: str) -> tuple[str, Counts]:
+        """Return the name and the counts of the trivial baseline, counted once."""
+        return self._baseline(task, split)
+
+    def _pick_rows(self, split: str) -> pd.DataFrame:
         return self.examples[self.examples["split"] == split]
 
-    @cache  # noqa: B019
-    def graded(self, task: Task, split: str) -> GradedRows:
-        """Return the rows of a task and split whose answer is known."""
-        return GradedRows(task, self.rows(split))
+    def _lay_out(self, task: Task, split: str) -> GradedRows:
+        return GradedRows(task, self._rows(split))
 
-    @cache  # noqa: B019
-    def baseline(self, task: Task, split: str) -> tuple[str, Counts]:
-        """Return the name and the counts of the trivial baseline."""
+    def _count_baseline(self, task: Task, split: str) -> tuple[str, Counts]:
         return self.graded(task, split).count_trivial_baseline()
 
     def lay_out(self) -> None:

@@ -86,9 +86,8 @@ class _Columns:
 
     def __init__(self) -> None:
         self.distinct: list[Array] = []
-        self._places: dict[
-            tuple[float, float], list[int]
-        ] = {}  # of columns that begin and add up alike
+        # Of columns that begin and add up alike.
+        self._places: dict[tuple[float, float], list[int]] = {}
 
     def place(self, column: Array) -> int:
         """Return the place of a column, which is added if it is not there."""

@@ -27,7 +27,7 @@ from competition.scoring.task import Task
 
 
 class Evidence:
-    """Reads the complete runs, one after the other; a run that is not complete has the error of its reading."""
+    """Reads the complete runs, each once, several at a time; one that is not complete has the error of its reading."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
