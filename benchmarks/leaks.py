@@ -51,12 +51,12 @@ class Lists:
         shares = rng.dirichlet(_LABELS, len(depth)).cumsum(axis=1)[query]
         self.gain = _GAINS[(rng.random(len(query))[:, None] > shares).sum(axis=1).clip(0, 3)]
         self._lists = metrics.RankedLists(query, self.gain)
-        chance = metrics.random_ndcg_per_query(query, self.gain)[1]
+        chance = self._lists.random_ndcg()
         self._graded = ~np.isnan(chance)
         groups = {
             "all": chance > -1,
             DEEP: depth >= FULL_DEPTH,
-            MOVABLE: metrics.movable(query, self.gain),
+            MOVABLE: self._lists.movable(),
         }
         self._groups = {name: members[self._graded] for name, members in groups.items()}
         self.chance = self._counts(chance)

@@ -253,19 +253,6 @@ def ndcg_per_query(
     return lists.queries, lists.ndcg(score, cutoff)
 
 
-def random_ndcg_per_query(
-    query: Codes, gain: Array, cutoff: int | None = None
-) -> tuple[Codes, Array]:
-    """Return the queries in ascending order and their `RankedLists.random_ndcg`, `(queries,)`."""
-    lists = RankedLists(query, gain)
-    return lists.queries, lists.random_ndcg(cutoff)
-
-
-def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
-    """Return `RankedLists.movable` of each query, in ascending order, `(queries,)`."""
-    return RankedLists(query, gain).movable()
-
-
 # --- classification
 # ----------------------------------------------------------------------------------------------
 

@@ -80,7 +80,10 @@ def test_no_gain_is_nan_and_equal_gains_score_one() -> None:
     assert queries.tolist() == [3, 7]
     assert values[0] == 1.0
     assert math.isnan(values[1])
-    assert metrics.movable(query, np.array([0.0, 1.0, 0.1, 0.1])).tolist() == [False, True]
+    assert metrics.RankedLists(query, np.array([0.0, 1.0, 0.1, 0.1])).movable().tolist() == [
+        False,
+        True,
+    ]
 
 
 @given(
@@ -100,7 +103,7 @@ def test_random_order_is_the_mean_over_all_orders() -> None:
 
     gain = np.array([1.0, 0.1, 0.0, 0.01])
     every = [one_query(list(gain), [float(s) for s in order]) for order in permutations(range(4))]
-    _, expected = metrics.random_ndcg_per_query(np.zeros(4, np.int64), gain)
+    expected = metrics.RankedLists(np.zeros(4, np.int64), gain).random_ndcg()
     assert expected[0] == pytest.approx(np.mean(every))
 
 
