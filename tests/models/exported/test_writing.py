@@ -132,6 +132,25 @@ def test_a_decoder_with_a_new_head_leaves_with_its_adapters_merged(
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def leaves_the_same(
+    zoo: Zoo, copy: Path, target: Path, template: str
+) -> tuple[Reference, TorchRunner]:
+    """Write a classifier of an encoder's folder, and check that it says the same; return what comp says, and it."""
+    kind = KINDS["classes"]
+    recipe = RECIPE.model_copy(update={"template": template})
+    model = RelevanceModel.make(recipe, kind, Sources(copy), seed=1).eval()
+    with torch.no_grad():
+        model.output.output.weight.mul_(10)
+    reference = reference_of(zoo, copy, model, recipe)
+    assert reference.values.std(0).max() > 1e-4
+
+    target.mkdir()
+    write_classifier(target, model, load_tokenizer(copy), recipe.max_length, template)
+    runner = TorchRunner(target)
+    assert_same_in_both(reference, kind, runner, target)
+    return reference, runner
+
+
 @pytest.mark.parametrize(
     "template", ["{query}\n{document}", "Query:{query}\nProduct:{document} Relevant:"]
 )
@@ -145,24 +164,13 @@ def test_a_template_leaves_as_what_the_tokenizer_adds(
     else:
         make_decoder(AutoModelForCausalLM, family, source, zoo.products)
         fetch(copy, str(source), "test", NEW_HEAD)
-    kind = KINDS["classes"]
-    recipe = RECIPE.model_copy(update={"template": template})
-    model = RelevanceModel.make(recipe, kind, Sources(copy), seed=1).eval()
-    with torch.no_grad():
-        model.output.output.weight.mul_(10)
-    reference = reference_of(zoo, copy, model, recipe)
-    assert reference.values.std(0).max() > 1e-4
-
-    target.mkdir()
-    write_classifier(target, model, load_tokenizer(copy), recipe.max_length, template)
-    runner = TorchRunner(target)
-    assert_same_in_both(reference, kind, runner, target)
+    _, runner = leaves_the_same(zoo, copy, target, template)
 
     # What is read is the template, around texts that are read as they are alone.
-    layout = make_layout(load_tokenizer(copy), template, recipe.max_length, "", served=True)
+    layout = make_layout(load_tokenizer(copy), template, RECIPE.max_length, "", served=True)
     texts = (runner.reader.tokenizer(text, add_special_tokens=False) for text in ("lamp", "oak"))
     query, document = (np.array(text["input_ids"], np.int32) for text in texts)
-    expected, _ = layout.join(query, document, recipe.max_length)
+    expected, _ = layout.join(query, document, RECIPE.max_length)
     assert runner.reader.tokenizer("lamp", "oak")["input_ids"] == expected.tolist()
     assert len(layout.between) > 0
 
@@ -183,17 +191,7 @@ def test_a_pair_that_ends_in_the_padding_token_is_read_to_its_end(
     )
     tokenizer.save_pretrained(source)
     fetch(copy, str(source), "test", NEW_HEAD)
-    kind = KINDS["classes"]
-    recipe = RECIPE.model_copy(update={"template": template})
-    model = RelevanceModel.make(recipe, kind, Sources(copy), seed=1).eval()
-    with torch.no_grad():
-        model.output.output.weight.mul_(10)
-    reference = reference_of(zoo, copy, model, recipe)
-
-    target.mkdir()
-    write_classifier(target, model, load_tokenizer(copy), recipe.max_length, template)
-    runner = TorchRunner(target)
-    assert_same_in_both(reference, kind, runner, target)
+    reference, runner = leaves_the_same(zoo, copy, target, template)
 
     # As other programs do it: several pairs of several lengths at a time.
     pairs = [("lamp", "oak"), *reference.sample.pairs[:3]]
