@@ -70,17 +70,6 @@ class Counts:
         members = self.groups[group]
         return self.terms if members.all() else self.terms[members]
 
-    def columns_of(self, group: str) -> Array:
-        """Return the same with each term of all queries side by side in memory, for many queries."""
-        members = self.groups[group]
-        if members.all():
-            return self._columns
-        return np.stack([column[members] for column in self._columns.T]).T
-
-    @cached_property
-    def _columns(self) -> Array:
-        return np.asfortranarray(self.terms)
-
     @property
     def of_terms(self) -> intervals.Statistic:
         """The task's metric, of sums of `terms`."""
@@ -319,8 +308,8 @@ def draw_together(counts: Iterable[Counts], group: str = "all") -> None:
             by_number.setdefault(number, []).append(each)
 
     for alike in by_number.values():
-        columns = [each.columns_of(group) for each in alike]
-        drawn = resample(columns, 0, intervals.RESAMPLES)
+        terms = [each.terms_of(group) for each in alike]
+        drawn = resample(terms, 0, intervals.RESAMPLES)
         for each, result in zip(alike, drawn, strict=True):
             each.resampled[group] = result
 

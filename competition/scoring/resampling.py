@@ -59,7 +59,7 @@ def resample(counts: Sequence[Array], seed: int, resamples: int) -> list[Resampl
     """
     # Many results count the same rows: such columns are summed once.
     columns = _Columns()
-    places = [[columns.place(column) for column in each.T] for each in counts]
+    places = [[columns.place(column) for column in np.ascontiguousarray(each.T)] for each in counts]
     drawn_columns, queries = columns.distinct, len(counts[0])
     if queries >= HUGE:
         block = _blocks(queries, seed)
