@@ -24,8 +24,8 @@ class CountedRuns:
         self.examples = examples
         self._counts: dict[tuple[str, str, str], Counts] = {}  # by task, split and run
         # Kept no longer than this object, as decorated methods would be.
-        self._rows = cache(self._pick_rows)
-        self._graded = cache(self._lay_out)
+        self._rows = cache(self._of_split)
+        self._graded = cache(self._grade)
         self._baseline = cache(self._count_baseline)
 
     def graded(self, task: Task, split: str) -> GradedRows:
@@ -36,10 +36,10 @@ class CountedRuns:
         """Return the name and the counts of the trivial baseline, counted once."""
         return self._baseline(task, split)
 
-    def _pick_rows(self, split: str) -> pd.DataFrame:
+    def _of_split(self, split: str) -> pd.DataFrame:
         return self.examples[self.examples["split"] == split]
 
-    def _lay_out(self, task: Task, split: str) -> GradedRows:
+    def _grade(self, task: Task, split: str) -> GradedRows:
         return GradedRows(task, self._rows(split))
 
     def _count_baseline(self, task: Task, split: str) -> tuple[str, Counts]:

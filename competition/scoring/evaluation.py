@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.core.arrays import Array, Codes
+from competition.core.arrays import Array, Codes, ascends
 from competition.core.lazy import pd
 from competition.scoring import intervals, metrics
 from competition.scoring.answers import answers
@@ -209,7 +209,7 @@ class GradedRows:
         if np.array_equal(known, wanted):
             return outputs
         # A run's outputs are in order, where a place is found faster than a table is joined.
-        if (known[1:] > known[:-1]).all() and (wanted[1:] > wanted[:-1]).all():
+        if ascends(known) and ascends(wanted):
             place = np.searchsorted(known, wanted)
             if len(known) and (known[np.minimum(place, len(known) - 1)] == wanted).all():
                 return outputs.iloc[place]

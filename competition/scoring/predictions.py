@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.core.arrays import ascends
 from competition.core.errors import CompError
 from competition.core.fingerprint import fingerprint
 from competition.core.lazy import pd
@@ -95,7 +96,7 @@ def check_outputs(outputs: pd.DataFrame, kind: Kind, name: str) -> None:
 
     # Of what is right, which is nearly all, nothing is picked out.
     ids = outputs["example_id"]
-    if not (_ascends(ids.to_numpy()) or ids.is_unique):
+    if not (ascends(ids.to_numpy()) or ids.is_unique):
         raise CompError(f"{name}: example_id {ids[ids.duplicated()].iloc[0]} is duplicated.")
 
     # Column by column, as tables lie in memory.
@@ -114,10 +115,6 @@ def check_outputs(outputs: pd.DataFrame, kind: Kind, name: str) -> None:
         raise CompError(
             f"{name}: {int(bad.sum())} rows of probabilities do not sum to 1, the first is {ids[bad].iloc[0]}."
         )
-
-
-def _ascends(ids: NDArray[np.int64]) -> bool:
-    return bool((ids[1:] > ids[:-1]).all())
 
 
 def check_coverage(

@@ -11,6 +11,7 @@ from competition.core.arrays import Array, Codes
 
 # Drawn query indices at a time: bounds the memory over 100,000 queries.
 CHUNK = 8_000_000
+_IN_CACHE = 1 << 17  # those whose counts stay in a processor's cache
 # Queries from which draws are kept: fewer are drawn faster than they are found again.
 MANY = 2_000
 
@@ -67,14 +68,13 @@ def resample(counts: Sequence[Array], seed: int, resamples: int) -> list[Resampl
     exact = np.column_stack([_exact(column) for column in drawn_columns])  # (drawn, columns)
 
     sums = np.empty((resamples, exact.shape[1]))
-    chunks = _draws(len(exact), seed, resamples)
-    times = np.empty(chunks[0].shape)  # as the product takes them
-    first = 0
-    for drawn in chunks:
-        part = times[: len(drawn)]
-        np.copyto(part, drawn)
-        sums[first : first + len(drawn)] = part @ exact
-        first += len(drawn)
+    drawn = _draws(len(exact), seed, resamples)
+    step = max(1, CHUNK // len(exact))
+    times = np.empty((min(step, resamples), len(exact)))  # as the product takes them
+    for first in range(0, resamples, step):
+        part = drawn[first : first + step]
+        np.copyto(times[: len(part)], part)
+        sums[first : first + step] = times[: len(part)] @ exact
     return [
         Resampled(queries, each.sum(axis=0), sums[:, place])
         for each, place in zip(counts, places, strict=True)
@@ -118,15 +118,10 @@ def _blocks(queries: int, seed: int) -> Codes:
 
 
 @lru_cache(_KEPT_DRAWS)
-def _draws(queries: int, seed: int, resamples: int) -> tuple[NDArray[np.unsignedinteger], ...]:
-    """Return how often each query is drawn in each resample, in chunks `(size, queries)`, as `draw` draws."""
+def _draws(queries: int, seed: int, resamples: int) -> NDArray[np.unsignedinteger]:
+    """Return how often each query is drawn in each resample, `(resamples, queries)`, as `draw` draws."""
     rng = np.random.default_rng(seed)
-    step = max(1, CHUNK // queries)
-    chunks = []
-    for first in range(0, resamples, step):
-        times = np.empty((min(step, resamples - first), queries), np.uint16)
-        # Counts of one resample stay in the processor's cache.
-        for each in times:
-            each[:] = np.bincount(rng.integers(0, queries, queries), minlength=queries)
-        chunks.append(times.astype(np.min_scalar_type(times.max())))
-    return tuple(chunks)
+    step = max(1, _IN_CACHE // queries)
+    sizes = (min(step, resamples - first) for first in range(0, resamples, step))
+    times = np.concatenate([draw(rng, queries, size).astype(np.uint16) for size in sizes])
+    return times.astype(np.min_scalar_type(times.max()))

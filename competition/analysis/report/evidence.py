@@ -204,14 +204,13 @@ class Evidence:
     def outputs(self, task: Task, run: str, queries: Sequence[int] | None = None) -> pd.DataFrame:
         """Return the rows of a task, or of some queries, with a run's out-of-fold outputs, joined by example_id."""
         held_out = self.pipeline.tables.read_run(self.plan(run)).held_out
+        outputs = self.graded(task).of_rows(held_out).drop(columns="example_id")
         # A task may be called as an output is.
         rows = self.rows(task).drop(columns=list(self.pipeline.plan.contest.tasks))
         if queries is not None:
-            rows = rows[rows["query_id"].isin(queries)]
-        # The run holds each training row once, in order.
-        place = np.searchsorted(held_out["example_id"], rows["example_id"])
-        outputs = held_out.iloc[place].drop(columns="example_id").set_axis(rows.index)
-        return pd.concat([rows, outputs], axis=1)
+            inside = rows["query_id"].isin(queries).to_numpy()
+            rows, outputs = rows[inside], outputs[inside]
+        return pd.concat([rows, outputs.set_axis(rows.index)], axis=1)
 
     def representatives(self, task: Task) -> list[str]:
         """Return at most three runs for a small figure: the answer, the best single model, the lexical baseline.
